@@ -1,0 +1,297 @@
+//! The balancer's [`World`] in the kernel: maps, constants and helper calls.
+
+use core::ffi::c_void;
+
+use xdplb_prog::abi::{Backend, Be16, Be32, Connection, FlowId, FlowKey, Mac};
+use xdplb_prog::checksum::Sum;
+use xdplb_prog::counters::Reason;
+use xdplb_prog::flow::Slot;
+use xdplb_prog::helpers::{self, CURRENT_NETNS, Context, SockTuple};
+use xdplb_prog::packet::{Frame, Header};
+use xdplb_prog::rewrite::LONGEST_SUM;
+use xdplb_prog::world::{Line, Taken, World};
+
+/// The running program.
+pub struct Kernel {
+    /// The packet's context.
+    pub context: *const Context,
+}
+
+/// Reads a constant where it lies: the compiler must not know the value that the loader will replace.
+macro_rules! setting {
+    // SAFETY: a static is always readable.
+    ($name:ident) => {
+        unsafe { (&raw const crate::$name).read_volatile() }
+    };
+}
+
+impl World for Kernel {
+    #[inline(always)]
+    fn service_addr(&self) -> Be32 {
+        setting!(SERVICE_ADDR)
+    }
+    #[inline(always)]
+    fn service_port(&self) -> Be16 {
+        setting!(SERVICE_PORT)
+    }
+    #[inline(always)]
+    fn balancer_addr(&self) -> Be32 {
+        setting!(BALANCER_ADDR)
+    }
+    #[inline(always)]
+    fn balancer_mac(&self) -> Mac {
+        setting!(BALANCER_MAC)
+    }
+    #[inline(always)]
+    fn backends(&self) -> u32 {
+        setting!(BACKENDS)
+    }
+    #[inline(always)]
+    fn slots(&self) -> u32 {
+        setting!(SLOTS)
+    }
+    #[inline(always)]
+    fn ticks_per_second(&self) -> u32 {
+        setting!(TICKS_PER_SECOND)
+    }
+    #[inline(always)]
+    fn deferred(&self) -> u32 {
+        setting!(DEFERRED)
+    }
+    #[inline(always)]
+    fn traced(&self) -> bool {
+        setting!(TRACE) != 0
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u32 {
+        // SAFETY: no arguments.
+        unsafe { helpers::jiffies64() as u32 }
+    }
+
+    #[inline(always)]
+    fn flow(&self, key: &FlowKey) -> Option<FlowId> {
+        // SAFETY: null or a live value of `flows`.
+        unsafe { crate::flows.get(key).as_ref().copied() }
+    }
+    #[inline(always)]
+    fn add_flow(&self, key: &FlowKey, id: FlowId) -> Result<(), Taken> {
+        if crate::flows.add(key, &id) {
+            Ok(())
+        } else {
+            Err(Taken)
+        }
+    }
+    #[inline(always)]
+    fn remove_flow(&self, key: &FlowKey) {
+        crate::flows.remove(key);
+    }
+
+    #[inline(always)]
+    fn connection(&self, slot: u32) -> *mut Connection {
+        crate::connections.get(&slot)
+    }
+    #[inline(always)]
+    fn claim(&self, slot: &Slot, generation: u32) -> bool {
+        // SAFETY: the lock lies in a live map value; nothing is called while it is held.
+        unsafe { helpers::spin_lock(slot.lock()) };
+        let unchanged = slot.generation() == generation;
+        if unchanged {
+            slot.set_generation(generation.wrapping_add(1));
+        }
+        // SAFETY: taken above.
+        unsafe { helpers::spin_unlock(slot.lock()) };
+        unchanged
+    }
+    #[inline(always)]
+    fn hand(&self) -> u32 {
+        setting!(HAND)
+    }
+    #[inline(always)]
+    fn set_hand(&self, slot: u32) {
+        // SAFETY: a word of .bss; two CPUs that write it at once only search the same window.
+        unsafe { (&raw mut crate::HAND).write_volatile(slot) }
+    }
+
+    #[inline(always)]
+    fn backend(&self, index: u32) -> Option<Backend> {
+        // SAFETY: null or a live value of `backends`.
+        unsafe { crate::backends.get(&index).as_ref().copied() }
+    }
+    #[inline(always)]
+    fn has_socket(&self, key: &FlowKey) -> bool {
+        let tuple = SockTuple {
+            saddr: key.saddr.word(),
+            daddr: key.daddr.word(),
+            sport: key.sport.word(),
+            dport: key.dport.word(),
+        };
+        // SAFETY: the tuple has the size that is given.
+        let socket = unsafe {
+            helpers::skc_lookup_tcp(
+                self.context,
+                &tuple,
+                size_of::<SockTuple>() as u32,
+                CURRENT_NETNS,
+                0,
+            )
+        };
+        if socket.is_null() {
+            return false;
+        }
+        // SAFETY: found above, released once.
+        unsafe { helpers::sk_release(socket) };
+        true
+    }
+
+    #[inline(always)]
+    fn sum(&self, frame: &Frame<'_>, offset: usize, length: u16) -> Option<Sum> {
+        sum(frame, offset, length)
+    }
+
+    #[inline(always)]
+    fn count(&self, reason: Reason, bytes: u64) {
+        // SAFETY: null or this CPU's value of `counters`.
+        if let Some(count) = unsafe { crate::counters.get(&(reason as u32)).as_mut() } {
+            count.packets += 1;
+            count.bytes += bytes;
+        }
+    }
+    #[inline(always)]
+    fn count_backend(&self, index: u32, reason: Reason, bytes: u64) {
+        // SAFETY: null or this CPU's value of `backend_counters`.
+        let Some(count) = (unsafe { crate::backend_counters.get(&index).as_mut() }) else {
+            return;
+        };
+        if reason == Reason::Opened {
+            count.connections += 1;
+        }
+        let direction = if reason == Reason::Replied {
+            &mut count.received
+        } else {
+            &mut count.sent
+        };
+        direction.packets += 1;
+        direction.bytes += bytes;
+    }
+
+    #[inline(always)]
+    fn trace(&self, line: Line<'_>) {
+        match line {
+            Line::Received => print(b"xdp_load_balancer received packet\0", &[]),
+            Line::Headers(key, source, destination) => {
+                print(b"Received Source IP: 0x%x\0", &[u64::from(key.saddr.get())]);
+                print(
+                    b"Received Destination IP: 0x%x\0",
+                    &[u64::from(key.daddr.get())],
+                );
+                print(b"Received Source MAC: %x:%x:%x:%x:%x:%x\0", &octets(source));
+                print(
+                    b"Received Destination MAC: %x:%x:%x:%x:%x:%x\0",
+                    &octets(destination),
+                );
+            }
+            Line::FromClient => print(b"Packet from client\0", &[]),
+            Line::FromBackend => print(b"Packet from backend\0", &[]),
+            Line::Redirecting(key, destination, source) => {
+                let (to, from) = (u64::from(key.daddr.get()), u64::from(key.saddr.get()));
+                print(
+                    b"Redirecting packet to new IP 0x%x from IP 0x%x\0",
+                    &[to, from],
+                );
+                print(b"New Dest MAC: %x:%x:%x:%x:%x:%x\0", &octets(destination));
+                print(b"New Source MAC: %x:%x:%x:%x:%x:%x\0", &octets(source));
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn octets(mac: Mac) -> [u64; 6] {
+    mac.map(u64::from)
+}
+
+#[inline(always)]
+fn print<const F: usize, const N: usize>(format: &'static [u8; F], arguments: &[u64; N]) {
+    let data = if N == 0 {
+        core::ptr::null()
+    } else {
+        arguments.as_ptr()
+    };
+    // SAFETY: both sizes are those of the arrays.
+    unsafe { helpers::trace_vprintk(format.as_ptr(), F as u32, data, (N * 8) as u32) };
+}
+
+/// Bytes that one call of `bpf_csum_diff` takes (MAX_BPF_STACK, net/core/filter.c).
+const CHUNK: usize = 512;
+
+/// A piece of the frame, to prove its bounds.
+#[repr(transparent)]
+struct Bytes<const N: usize>([core::cell::Cell<u8>; N]);
+// SAFETY: an array of Cells of bytes.
+unsafe impl<const N: usize> Header for Bytes<N> {}
+
+/// The sum of `length` bytes: whole chunks in a loop, then each smaller power of two at most once.
+/// A subprogram of its own, since few packets need it.
+#[inline(never)]
+fn sum_words(frame: &Frame<'_>, offset: usize, length: u32) -> i64 {
+    let mut at = offset;
+    let mut rest = length as usize;
+    let mut sum = 0u32;
+    let mut chunks = 0;
+    while rest >= CHUNK && chunks < LONGEST_SUM as usize / CHUNK {
+        if !add::<CHUNK>(frame, &mut at, &mut sum) {
+            return -1;
+        }
+        rest -= CHUNK;
+        chunks += 1;
+    }
+    macro_rules! tail {
+        ($($size:literal)*) => {$(
+            if rest & $size != 0 && !add::<$size>(frame, &mut at, &mut sum) {
+                return -1;
+            }
+        )*};
+    }
+    tail!(256 128 64 32 16 8 4);
+    let mut last = Sum::from_partial(sum);
+    if rest & 2 != 0 {
+        let Some(word) = frame.at::<Bytes<2>>(at) else {
+            return -1;
+        };
+        last = last.add16(u16::from_ne_bytes([word.0[0].get(), word.0[1].get()]));
+        at += 2;
+    }
+    if rest & 1 != 0 {
+        let Some(byte) = frame.at::<Bytes<1>>(at) else {
+            return -1;
+        };
+        last = last.add16(u16::from_ne_bytes([byte.0[0].get(), 0]));
+    }
+    i64::from(last.fold())
+}
+
+#[inline(always)]
+fn add<const N: usize>(frame: &Frame<'_>, at: &mut usize, sum: &mut u32) -> bool {
+    let Some(bytes) = frame.at::<Bytes<N>>(*at) else {
+        return false;
+    };
+    let to = core::ptr::from_ref(bytes).cast::<c_void>();
+    // SAFETY: N bytes of the frame, N a multiple of 4.
+    *sum = unsafe { helpers::csum_diff(core::ptr::null(), 0, to, N as u32, *sum) } as u32;
+    *at += N;
+    true
+}
+
+#[inline(always)]
+fn sum(frame: &Frame<'_>, offset: usize, length: u16) -> Option<Sum> {
+    if length > LONGEST_SUM {
+        return None;
+    }
+    let sum = sum_words(frame, offset, u32::from(length));
+    if sum < 0 {
+        None
+    } else {
+        Some(Sum::from_partial(sum as u32))
+    }
+}
