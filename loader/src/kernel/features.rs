@@ -1,0 +1,131 @@
+//! What the running kernel can do, found out by trying it (facts.md §4: "it refuses what it doesn't know: probe, don't
+//! guess"). Each question is asked once a process, and only when something depends on it.
+
+use std::sync::OnceLock;
+
+use super::btf::Btf;
+use super::program::{self, ProgramDefinition};
+use super::{Map, MapDefinition, MapShape};
+use crate::uapi::{AttachType, MapType, ProgramType, map_flags};
+
+/// Something that not every kernel has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feature {
+    /// BTF at all (Linux 4.18).
+    Btf,
+    /// BTF_KIND_FUNC (5.0).
+    BtfFunc,
+    /// Functions with linkage in BTF (5.6).
+    BtfFuncGlobal,
+    /// BTF_KIND_VAR and DATASEC (5.2).
+    BtfDatasec,
+    /// BTF_KIND_FLOAT (5.13).
+    BtfFloat,
+    /// BTF_KIND_DECL_TAG (5.16).
+    BtfDeclTag,
+    /// BTF_KIND_TYPE_TAG (5.17).
+    BtfTypeTag,
+    /// BTF_KIND_ENUM64 (6.0).
+    BtfEnum64,
+    /// Arrays that user space can map into memory (5.5).
+    MmapableArray,
+    /// XDP programs that take packets in several buffers (5.18).
+    XdpFrags,
+}
+
+impl Feature {
+    /// All of them, in declaration order.
+    pub const ALL: [Feature; 10] = [
+        Feature::Btf,
+        Feature::BtfFunc,
+        Feature::BtfFuncGlobal,
+        Feature::BtfDatasec,
+        Feature::BtfFloat,
+        Feature::BtfDeclTag,
+        Feature::BtfTypeTag,
+        Feature::BtfEnum64,
+        Feature::MmapableArray,
+        Feature::XdpFrags,
+    ];
+}
+
+/// Whether this kernel has the feature. Without the privilege to try, the answer is no.
+pub fn supports(feature: Feature) -> bool {
+    static ANSWERS: [OnceLock<bool>; Feature::ALL.len()] =
+        [const { OnceLock::new() }; Feature::ALL.len()];
+    *ANSWERS[feature as usize].get_or_init(|| probe(feature))
+}
+
+fn probe(feature: Feature) -> bool {
+    // Names used below: offset 1 is "x", offset 3 is "y".
+    const INT: [u32; 4] = [1, 1 << 24, 4, 1 << 24 | 32];
+    const PROTO: [u32; 5] = [0, 13 << 24 | 1, 0, 1, 1];
+    match feature {
+        Feature::Btf => btf(&[&INT]),
+        Feature::BtfFunc => btf(&[&INT, &PROTO, &[3, 12 << 24, 2]]),
+        Feature::BtfFuncGlobal => btf(&[&INT, &PROTO, &[3, 12 << 24 | 1, 2]]),
+        Feature::BtfDatasec => btf(&[&INT, &[3, 14 << 24, 1, 1], &[1, 15 << 24 | 1, 4, 2, 0, 4]]),
+        Feature::BtfFloat => btf(&[&[1, 16 << 24, 4]]),
+        Feature::BtfDeclTag => btf(&[&INT, &[3, 14 << 24, 1, 1], &[1, 17 << 24, 2, u32::MAX]]),
+        Feature::BtfTypeTag => btf(&[&INT, &[1, 18 << 24, 1], &[0, 2 << 24, 2]]),
+        Feature::BtfEnum64 => btf(&[&[0, 19 << 24 | 1, 8, 1, 0, 0]]),
+        Feature::MmapableArray => Map::create(&MapDefinition {
+            name: "probe",
+            shape: MapShape {
+                map_type: MapType::ARRAY,
+                key_size: 4,
+                value_size: 4,
+                max_entries: 1,
+                map_flags: map_flags::MMAPABLE,
+                map_extra: 0,
+            },
+            numa_node: 0,
+            types: None,
+            inner: None,
+        })
+        .is_ok(),
+        Feature::XdpFrags => {
+            // r0 = 2 (XDP_PASS); exit
+            const PASS: [u8; 16] = [0xb7, 0, 0, 0, 2, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0];
+            let definition = ProgramDefinition {
+                name: "probe",
+                program_type: ProgramType::XDP,
+                expected_attach_type: AttachType::XDP,
+                flags: crate::uapi::prog_flags::XDP_HAS_FRAGS,
+                license: "GPL",
+                kernel_version: 0,
+                instructions: &PASS,
+                btf: None,
+                func_info: None,
+                line_info: None,
+            };
+            program::command(&definition, b"GPL\0", None).is_ok()
+        }
+    }
+}
+
+/// Whether the kernel takes BTF made of these types (32-bit words, strings "x" and "y").
+fn btf(types: &[&[u32]]) -> bool {
+    const STRINGS: &[u8] = b"\0x\0y\0";
+    let types: Vec<u8> = types
+        .iter()
+        .flat_map(|words| words.iter())
+        .flat_map(|word| word.to_ne_bytes())
+        .collect();
+    let mut bytes = Vec::new();
+    // struct btf_header: magic, version, flags, then length of the header, and offset and length of types and strings.
+    bytes.extend_from_slice(&0xeb9fu16.to_ne_bytes());
+    bytes.extend_from_slice(&[1, 0]);
+    for word in [
+        24,
+        0,
+        types.len() as u32,
+        types.len() as u32,
+        STRINGS.len() as u32,
+    ] {
+        bytes.extend_from_slice(&word.to_ne_bytes());
+    }
+    bytes.extend_from_slice(&types);
+    bytes.extend_from_slice(STRINGS);
+    Btf::command(&bytes, None).is_ok()
+}

@@ -1,0 +1,446 @@
+//! Maps: create, read, write, freeze.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+
+use super::info::MapInfo;
+use super::syscall::{Attr, Command, bpf, bpf_fd};
+use super::{Btf, Capability, KernelError, memlock, possible_cpus};
+use crate::uapi::MapType;
+
+/// What maps ask of the process.
+const NEEDED: &[Capability] = &[Capability::Bpf];
+
+/// The properties by which two maps are the same kind of map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct MapShape {
+    pub map_type: MapType,
+    /// Bytes.
+    pub key_size: u32,
+    /// Bytes; for a per-CPU map, of one CPU's value.
+    pub value_size: u32,
+    pub max_entries: u32,
+    /// `BPF_F_*` of [`crate::uapi::map_flags`].
+    pub map_flags: u32,
+    /// Bloom filter: number of hash functions; arena: address; else 0 (Linux 5.16).
+    pub map_extra: u64,
+}
+
+/// Where a map's types stand in BTF, so that tools print its entries typed.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub struct TypeIds<'a> {
+    pub btf: &'a Btf,
+    pub key: u32,
+    pub value: u32,
+}
+
+/// A map to create.
+#[derive(Clone, Copy, Debug)]
+pub struct MapDefinition<'a> {
+    /// Cut and cleaned to what the kernel takes.
+    pub name: &'a str,
+    /// Type, sizes and flags.
+    pub shape: MapShape,
+    /// Node for `BPF_F_NUMA_NODE`.
+    pub numa_node: u32,
+    /// BTF types of key and value; left out for maps without them.
+    pub types: Option<TypeIds<'a>>,
+    /// For a map of maps: a map like the ones it will hold.
+    pub inner: Option<&'a Map>,
+}
+
+/// What an update expects to find under the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Update {
+    /// `BPF_ANY`: create or replace.
+    Any,
+    /// `BPF_NOEXIST`: create only.
+    Create,
+    /// `BPF_EXIST`: replace only.
+    Replace,
+}
+
+impl Update {
+    fn flags(self) -> u64 {
+        match self {
+            Update::Any => 0,
+            Update::Create => 1,
+            Update::Replace => 2,
+        }
+    }
+}
+
+/// A map in the kernel. Dropping it closes the descriptor; the map lives on while a program, pin or other holder has it.
+#[derive(Debug)]
+pub struct Map {
+    fd: OwnedFd,
+    name: String,
+    shape: MapShape,
+}
+
+impl Map {
+    /// Creates a map. EPERM is retried once with RLIMIT_MEMLOCK raised (kernels before 5.11).
+    pub fn create(definition: &MapDefinition<'_>) -> Result<Self, KernelError> {
+        let shape = definition.shape;
+        let fd = memlock::retry(|| {
+            let mut attr = Attr::new(72);
+            attr.u32("map_type", 0, shape.map_type.0)
+                .u32("key_size", 4, shape.key_size)
+                .u32("value_size", 8, shape.value_size)
+                .u32("max_entries", 12, shape.max_entries)
+                .u32("map_flags", 16, shape.map_flags)
+                .u32("numa_node", 24, definition.numa_node)
+                .name("map_name", 28, definition.name);
+            if let Some(inner) = definition.inner {
+                attr.fd("inner_map_fd", 20, inner.as_fd());
+            }
+            if let Some(types) = definition.types {
+                attr.fd("btf_fd", 48, types.btf.as_fd())
+                    .u32("btf_key_type_id", 52, types.key)
+                    .u32("btf_value_type_id", 56, types.value);
+            }
+            if shape.map_extra != 0 {
+                attr.u64("map_extra", 64, shape.map_extra);
+            }
+            bpf_fd(Command::MapCreate, &mut attr)
+        })
+        .map_err(|errno| create_error(definition, errno))?;
+        Ok(Map {
+            fd,
+            name: definition.name.to_string(),
+            shape,
+        })
+    }
+
+    /// Takes over a descriptor that someone else opened.
+    pub fn from_fd(fd: OwnedFd) -> Result<Self, KernelError> {
+        let info = MapInfo::of("map", fd.as_fd())?;
+        let shape = MapShape {
+            map_type: info.map_type,
+            key_size: info.key_size,
+            value_size: info.value_size,
+            max_entries: info.max_entries,
+            map_flags: info.map_flags,
+            map_extra: info.map_extra,
+        };
+        Ok(Map {
+            fd,
+            name: info.name,
+            shape,
+        })
+    }
+
+    /// Opens the map with this id.
+    pub fn from_id(id: u32) -> Result<Self, KernelError> {
+        let mut attr = Attr::new(12);
+        attr.u32("map_id", 0, id);
+        let fd = bpf_fd(Command::MapGetFdById, &mut attr).map_err(|errno| {
+            KernelError::privileged(format!("open map {id}"), errno, &[Capability::SysAdmin])
+        })?;
+        Self::from_fd(fd)
+    }
+
+    /// The name it was created with (the kernel keeps 15 bytes of it).
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Type, sizes and flags.
+    pub fn shape(&self) -> MapShape {
+        self.shape
+    }
+
+    /// What the kernel says about it now.
+    pub fn info(&self) -> Result<MapInfo, KernelError> {
+        MapInfo::of(&self.what("map"), self.fd.as_fd())
+    }
+
+    /// How many bytes user space reads or writes for one key.
+    pub(super) fn value_bytes(&self) -> Result<usize, KernelError> {
+        let size = self.shape.value_size as usize;
+        Ok(if self.shape.map_type.is_per_cpu() {
+            size.next_multiple_of(8) * possible_cpus()?
+        } else {
+            size
+        })
+    }
+
+    /// The value under `key`; for a per-CPU map the values of all possible CPUs, each padded to 8 bytes
+    /// ([`Map::lookup_per_cpu`] splits them).
+    pub fn lookup(&self, key: &[u8]) -> Result<Option<Vec<u8>>, KernelError> {
+        self.check("look up in", "key", key, self.shape.key_size as usize)?;
+        let mut value = vec![0u8; self.value_bytes()?];
+        let mut attr = Attr::new(32);
+        attr.fd("map_fd", 0, self.fd.as_fd())
+            .input("key", 8, key)
+            .output("value", 16, &mut value);
+        match bpf(Command::MapLookupElem, &mut attr) {
+            Ok(_) => Ok(Some(value)),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(errno) => Err(self.refused("look up in", errno)),
+        }
+    }
+
+    /// The value of each possible CPU under `key`.
+    pub fn lookup_per_cpu(&self, key: &[u8]) -> Result<Option<Vec<Vec<u8>>>, KernelError> {
+        let size = self.shape.value_size as usize;
+        let Some(all) = self.lookup(key)? else {
+            return Ok(None);
+        };
+        Ok(Some(
+            all.chunks_exact(size.next_multiple_of(8).max(8))
+                .map(|value| value[..size].to_vec())
+                .collect(),
+        ))
+    }
+
+    /// Writes `value` under `key`; for a per-CPU map, `value` is one CPU's value and every CPU gets it.
+    pub fn update(&self, key: &[u8], value: &[u8], update: Update) -> Result<(), KernelError> {
+        self.check("write to", "key", key, self.shape.key_size as usize)?;
+        self.check("write to", "value", value, self.shape.value_size as usize)?;
+        let spread;
+        let value = if self.shape.map_type.is_per_cpu() {
+            let mut one = value.to_vec();
+            one.resize(value.len().next_multiple_of(8), 0);
+            spread = one.repeat(possible_cpus()?);
+            spread.as_slice()
+        } else {
+            value
+        };
+        let mut attr = Attr::new(32);
+        attr.fd("map_fd", 0, self.fd.as_fd())
+            .input("key", 8, key)
+            .input("value", 16, value);
+        attr.u64("flags", 24, update.flags());
+        match bpf(Command::MapUpdateElem, &mut attr) {
+            Ok(_) => Ok(()),
+            Err(Errno::E2BIG) => Err(self.full(Errno::E2BIG)),
+            Err(errno) => Err(self.refused("write to", errno)),
+        }
+    }
+
+    /// Puts a descriptor's number under `key`: a program into a program array, a map into a map of maps.
+    pub fn update_fd(
+        &self,
+        key: &[u8],
+        value: BorrowedFd<'_>,
+        update: Update,
+    ) -> Result<(), KernelError> {
+        use std::os::fd::AsRawFd;
+        self.update(key, &value.as_raw_fd().to_ne_bytes(), update)
+    }
+
+    /// Removes `key`; says whether it was there.
+    pub fn delete(&self, key: &[u8]) -> Result<bool, KernelError> {
+        self.check("delete from", "key", key, self.shape.key_size as usize)?;
+        let mut attr = Attr::new(32);
+        attr.fd("map_fd", 0, self.fd.as_fd()).input("key", 8, key);
+        match bpf(Command::MapDeleteElem, &mut attr) {
+            Ok(_) => Ok(true),
+            Err(Errno::ENOENT) => Ok(false),
+            Err(errno) => Err(self.refused("delete from", errno)),
+        }
+    }
+
+    /// The key after `key`, the first one for `None`; `None` at the end. Of a hash that changes meanwhile a key can be
+    /// missed or seen twice.
+    pub fn next_key(&self, key: Option<&[u8]>) -> Result<Option<Vec<u8>>, KernelError> {
+        if let Some(key) = key {
+            self.check("walk", "key", key, self.shape.key_size as usize)?;
+        }
+        let mut next = vec![0u8; self.shape.key_size as usize];
+        let mut attr = Attr::new(32);
+        attr.fd("map_fd", 0, self.fd.as_fd())
+            .output("next_key", 16, &mut next);
+        if let Some(key) = key {
+            attr.input("key", 8, key);
+        }
+        match bpf(Command::MapGetNextKey, &mut attr) {
+            Ok(_) => Ok(Some(next)),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(errno) => Err(self.refused("walk", errno)),
+        }
+    }
+
+    /// All keys, at most twice `max_entries` of them: a hash that is written to meanwhile can send the walk back to its
+    /// beginning, and this must end.
+    pub fn keys(&self) -> Result<Vec<Vec<u8>>, KernelError> {
+        let bound = (self.shape.max_entries as usize).saturating_mul(2);
+        let mut keys: Vec<Vec<u8>> = Vec::new();
+        while keys.len() < bound {
+            match self.next_key(keys.last().map(Vec::as_slice))? {
+                Some(key) => keys.push(key),
+                None => break,
+            }
+        }
+        Ok(keys)
+    }
+
+    /// Writes many pairs with few calls: `BPF_MAP_UPDATE_BATCH` where the kernel has it for this type of map (Linux 5.6),
+    /// one by one where not. Not for per-CPU maps.
+    pub fn update_all(&self, pairs: &[(Vec<u8>, Vec<u8>)]) -> Result<(), KernelError> {
+        let mut done = 0;
+        if pairs.len() > 1 && !self.shape.map_type.is_per_cpu() {
+            done = self.update_batch(pairs)?;
+        }
+        pairs[done..]
+            .iter()
+            .try_for_each(|(key, value)| self.update(key, value, Update::Any))
+    }
+
+    /// How many of the pairs one batch command wrote: all, or none where the kernel has no such command.
+    fn update_batch(&self, pairs: &[(Vec<u8>, Vec<u8>)]) -> Result<usize, KernelError> {
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        for (key, value) in pairs {
+            self.check("write to", "key", key, self.shape.key_size as usize)?;
+            self.check("write to", "value", value, self.shape.value_size as usize)?;
+            keys.extend_from_slice(key);
+            values.extend_from_slice(value);
+        }
+        let mut attr = Attr::new(56);
+        attr.input("batch.keys", 16, &keys)
+            .input("batch.values", 24, &values)
+            .u32("batch.count", 32, pairs.len() as u32)
+            .fd("batch.map_fd", 36, self.fd.as_fd());
+        match bpf(Command::MapUpdateBatch, &mut attr) {
+            Ok(_) => Ok(pairs.len()),
+            Err(Errno::E2BIG) => Err(self.full(Errno::E2BIG)),
+            // EINVAL: no such command before 5.6; ENOTSUPP (524), which has no name in user space: not for this type. What
+            // was written until an error is written again below; that does no harm.
+            Err(_) => Ok(0),
+        }
+    }
+
+    /// Makes the map read-only for user space for ever. With `BPF_F_RDONLY_PROG` its values are then constants to the
+    /// verifier, which removes the branches they decide.
+    pub fn freeze(&self) -> Result<(), KernelError> {
+        let mut attr = Attr::new(4);
+        attr.fd("map_fd", 0, self.fd.as_fd());
+        bpf(Command::MapFreeze, &mut attr)
+            .map(drop)
+            .map_err(|errno| self.refused("freeze", errno))
+    }
+
+    /// A second descriptor of the same map.
+    pub fn try_clone(&self) -> Result<Self, KernelError> {
+        let fd = self.fd.try_clone().map_err(|e| {
+            KernelError::refused(
+                self.what("duplicate"),
+                Errno::from_raw(e.raw_os_error().unwrap_or_default()),
+            )
+        })?;
+        Ok(Map {
+            fd,
+            name: self.name.clone(),
+            shape: self.shape,
+        })
+    }
+
+    fn what(&self, verb: &str) -> String {
+        format!("{verb} map `{}`", self.name)
+    }
+
+    fn refused(&self, verb: &str, errno: Errno) -> KernelError {
+        KernelError::refused(self.what(verb), errno)
+    }
+
+    fn full(&self, errno: Errno) -> KernelError {
+        let why = format!(
+            "it is full or the key is past its {} entries",
+            self.shape.max_entries
+        );
+        KernelError::because(self.what("write to"), why, errno)
+    }
+
+    fn check(&self, verb: &str, part: &str, bytes: &[u8], size: usize) -> Result<(), KernelError> {
+        if bytes.len() == size {
+            return Ok(());
+        }
+        Err(KernelError::Usage {
+            what: self.what(verb),
+            why: format!(
+                "the {part} has {} bytes, the map's have {size}",
+                bytes.len()
+            ),
+        })
+    }
+}
+
+impl AsFd for Map {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Says what the kernel objected to where the errno and the definition tell.
+fn create_error(definition: &MapDefinition<'_>, errno: Errno) -> KernelError {
+    let what = format!("create map `{}`", definition.name);
+    let MapShape {
+        map_type,
+        key_size,
+        value_size,
+        max_entries,
+        map_flags,
+        ..
+    } = definition.shape;
+    let error = match errno {
+        Errno::EINVAL if max_entries == 0 && map_type != MapType::CGROUP_STORAGE => {
+            KernelError::because(what, "it has no entries (max_entries is 0)", errno)
+        }
+        Errno::EINVAL => KernelError::refused(what, errno),
+        Errno::E2BIG | Errno::ENOMEM => {
+            KernelError::because(what, "it is larger than the kernel allows", errno)
+        }
+        errno => KernelError::privileged(what, errno, NEEDED),
+    };
+    match error {
+        KernelError::Refused {
+            what, why, errno, ..
+        } => KernelError::Refused {
+            what,
+            why,
+            errno,
+            evidence: vec![format!(
+                "type {map_type}, key {key_size} bytes, value {value_size} bytes, {max_entries} entries, flags {map_flags:#x}"
+            )],
+        },
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn definition(max_entries: u32) -> MapDefinition<'static> {
+        MapDefinition {
+            name: "flows",
+            shape: MapShape {
+                map_type: MapType::HASH,
+                key_size: 16,
+                value_size: 4,
+                max_entries,
+                map_flags: 0,
+                map_extra: 0,
+            },
+            numa_node: 0,
+            types: None,
+            inner: None,
+        }
+    }
+
+    #[test]
+    fn create_errors_show_the_shape() {
+        assert_eq!(
+            create_error(&definition(0), Errno::EINVAL).to_string(),
+            "create map `flows`: it has no entries (max_entries is 0) (EINVAL)\n  type hash, key 16 bytes, value 4 bytes, 0 entries, flags 0x0"
+        );
+        assert_eq!(
+            create_error(&definition(u32::MAX), Errno::E2BIG).to_string(),
+            "create map `flows`: it is larger than the kernel allows (E2BIG)\n  type hash, key 16 bytes, value 4 bytes, 4294967295 entries, flags 0x0"
+        );
+    }
+}

@@ -1,0 +1,89 @@
+//! EFFECTS: everything that is said to the kernel through bpf(2), behind one unsafe door.
+//!
+//! `syscall` holds the door and builds the attribute block; each other file is one concept on top of it: maps, programs,
+//! BTF, links, pins, ids, information about what is loaded, feature probes. Nothing here knows ELF or netlink: file
+//! descriptors, bytes and names come in, owned descriptors and typed errors go out.
+
+mod btf;
+mod caps;
+mod cpus;
+mod error;
+mod features;
+mod ids;
+mod info;
+mod link;
+mod log;
+mod map;
+mod memlock;
+mod pin;
+mod program;
+mod syscall;
+mod test_run;
+
+pub use btf::Btf;
+pub use caps::{Capabilities, Capability};
+pub use cpus::possible_cpus;
+pub use error::KernelError;
+pub use features::{Feature, supports};
+pub use ids::{btf_ids, link_ids, map_ids, program_ids};
+pub use info::{BtfInfo, LinkInfo, MapInfo, ProgramInfo};
+pub use link::{Link, XdpLinkMode};
+pub use log::{LogSummary, Rejection};
+pub use map::{Map, MapDefinition, MapShape, TypeIds, Update};
+pub use pin::{BpfFs, open_map, open_program, unpin};
+pub use program::{Program, ProgramCode, ProgramDefinition, Records};
+pub use test_run::{TestRun, TestRunResult};
+
+use std::ffi::CString;
+
+use crate::uapi::OBJ_NAME_LEN;
+
+/// A name as the kernel takes it: at most 15 bytes of `[A-Za-z0-9_.]`, everything else becomes `_`
+/// (`bpf_obj_name_cpy` in kernel/bpf/syscall.c refuses other bytes with EINVAL).
+pub fn object_name(name: &str) -> String {
+    name.chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '_' || c == '.' {
+                c
+            } else {
+                '_'
+            }
+        })
+        .take(OBJ_NAME_LEN - 1)
+        .collect()
+}
+
+/// A name or path as the kernel's C string. What follows a zero byte would be lost there, so it is an error here.
+fn c_string(what: &str, text: &[u8]) -> Result<CString, KernelError> {
+    CString::new(text).map_err(|_| KernelError::Usage {
+        what: format!(
+            "{what} `{}`",
+            String::from_utf8_lossy(text).escape_default()
+        ),
+        why: "holds a zero byte".into(),
+    })
+}
+
+/// The text of a fixed-size kernel name up to its terminating zero.
+fn name_from_bytes(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[test]
+    fn names_are_cut_and_cleaned() {
+        assert_eq!(object_name("xdp_load_balancer"), "xdp_load_balanc");
+        assert_eq!(object_name("a b-c.d"), "a_b_c.d");
+        assert_eq!(object_name("größe"), "gr__e");
+        assert_eq!(name_from_bytes(b"pass\0\0junk"), "pass");
+        assert_eq!(
+            c_string("path", b"a\0b").unwrap_err().to_string(),
+            "path `a\\u{0}b`: holds a zero byte"
+        );
+    }
+}

@@ -1,0 +1,239 @@
+//! Programs: load, open.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+
+use super::info::{self, ProgramInfo};
+use super::log::{self, Rejection};
+use super::syscall::{Attr, Command, bpf_fd};
+use super::{Btf, Capability, KernelError, c_string, memlock};
+use crate::uapi::{AttachType, ProgramType};
+
+/// What XDP programs ask of the process: CAP_BPF for the program, CAP_NET_ADMIN for a network type
+/// (`bpf_prog_load` in kernel/bpf/syscall.c).
+const NEEDED: &[Capability] = &[Capability::Bpf, Capability::NetAdmin];
+
+/// Records of .BTF.ext for one program, as the kernel takes them: equal in size, offsets counted in instructions.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub struct Records<'a> {
+    pub record_size: u32,
+    pub bytes: &'a [u8],
+}
+
+impl Records<'_> {
+    fn count(&self) -> u32 {
+        (self.bytes.len() / self.record_size.max(1) as usize) as u32
+    }
+}
+
+/// A program to load.
+#[derive(Clone, Copy, Debug)]
+pub struct ProgramDefinition<'a> {
+    /// Cut and cleaned to what the kernel takes.
+    pub name: &'a str,
+    /// Decides which context, helpers and return values the verifier allows.
+    pub program_type: ProgramType,
+    /// Where it will be attached; the verifier checks some types against it.
+    pub expected_attach_type: AttachType,
+    /// `BPF_F_*` of [`crate::uapi::prog_flags`].
+    pub flags: u32,
+    /// `GPL` opens the helpers that ask for it.
+    pub license: &'a str,
+    /// `LINUX_VERSION_CODE`: kprobes before 5.0 must name the running kernel, all others leave 0.
+    pub kernel_version: u32,
+    /// Instructions of 8 bytes each, little-endian, map descriptors filled in.
+    pub instructions: &'a [u8],
+    /// Types that the two record tables refer to.
+    pub btf: Option<&'a Btf>,
+    /// One record a subprogram: its BTF type.
+    pub func_info: Option<Records<'a>>,
+    /// One record a source line, for the verifier's log.
+    pub line_info: Option<Records<'a>>,
+}
+
+/// The code that the kernel runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramCode {
+    /// The instructions after the verifier's rewrites.
+    pub xlated: Vec<u8>,
+    /// The machine code.
+    pub jited: Vec<u8>,
+}
+
+/// A program in the kernel. Dropping it closes the descriptor; the program lives on while something holds it.
+#[derive(Debug)]
+pub struct Program {
+    fd: OwnedFd,
+    name: String,
+}
+
+impl Program {
+    /// Loads a program: without a log first, which is faster and can't fail for want of log space, and when it is refused
+    /// again with a log that grows as needed.
+    pub fn load(definition: &ProgramDefinition<'_>) -> Result<Self, KernelError> {
+        let license = c_string("license", definition.license.as_bytes())?;
+        let license = license.as_bytes_with_nul();
+        let fd = memlock::retry(|| again_while_busy(|| command(definition, license, None)))
+            .or_else(|errno| diagnose(definition, license, errno))?;
+        Ok(Program {
+            fd,
+            name: definition.name.to_string(),
+        })
+    }
+
+    /// Takes over a descriptor that someone else opened.
+    pub fn from_fd(fd: OwnedFd) -> Result<Self, KernelError> {
+        let name = ProgramInfo::of("program", fd.as_fd())?.name;
+        Ok(Program { fd, name })
+    }
+
+    /// Opens the program with this id.
+    pub fn from_id(id: u32) -> Result<Self, KernelError> {
+        let mut attr = Attr::new(12);
+        attr.u32("prog_id", 0, id);
+        let fd = bpf_fd(Command::ProgGetFdById, &mut attr).map_err(|errno| {
+            KernelError::privileged(format!("open program {id}"), errno, &[Capability::SysAdmin])
+        })?;
+        Self::from_fd(fd)
+    }
+
+    /// The name it was loaded with (the kernel keeps 15 bytes of it).
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the kernel says about it now.
+    pub fn info(&self) -> Result<ProgramInfo, KernelError> {
+        ProgramInfo::of(&format!("program `{}`", self.name), self.fd.as_fd())
+    }
+
+    /// The instructions after the verifier and the machine code; empty where the kernel hides them.
+    pub fn code(&self) -> Result<ProgramCode, KernelError> {
+        let (xlated, jited) = info::code(&format!("program `{}`", self.name), self.fd.as_fd())?;
+        Ok(ProgramCode { xlated, jited })
+    }
+}
+
+impl AsFd for Program {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// The command itself; also what the feature probes use.
+pub(super) fn command(
+    definition: &ProgramDefinition<'_>,
+    license: &[u8],
+    log: Option<&mut [u8]>,
+) -> Result<OwnedFd, Errno> {
+    let mut attr = Attr::new(120);
+    attr.u32("prog_type", 0, definition.program_type.0)
+        .u32("insn_cnt", 4, (definition.instructions.len() / 8) as u32)
+        .input("insns", 8, definition.instructions)
+        .input("license", 16, license)
+        .u32("kern_version", 40, definition.kernel_version)
+        .u32("prog_flags", 44, definition.flags)
+        .name("prog_name", 48, definition.name)
+        .u32(
+            "expected_attach_type",
+            68,
+            definition.expected_attach_type.0,
+        );
+    if let Some(log) = log {
+        attr.u32("log_level", 24, 1)
+            .u32("log_size", 28, log.len() as u32)
+            .output("log_buf", 32, log);
+    }
+    if let Some(btf) = definition.btf {
+        attr.fd("prog_btf_fd", 72, btf.as_fd());
+        if let Some(records) = &definition.func_info {
+            attr.u32("func_info_rec_size", 76, records.record_size)
+                .input("func_info", 80, records.bytes)
+                .u32("func_info_cnt", 88, records.count());
+        }
+        if let Some(records) = &definition.line_info {
+            attr.u32("line_info_rec_size", 92, records.record_size)
+                .input("line_info", 96, records.bytes)
+                .u32("line_info_cnt", 104, records.count());
+        }
+    }
+    bpf_fd(Command::ProgLoad, &mut attr)
+}
+
+/// The verifier gives up with EAGAIN when a signal is pending; libbpf tries five times too (`sys_bpf_prog_load`).
+fn again_while_busy<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    for _ in 0..4 {
+        match call() {
+            Err(Errno::EAGAIN) => {}
+            result => return result,
+        }
+    }
+    call()
+}
+
+/// Loads once more with a log. When that succeeds (a signal or memory pressure had come between) its program is taken.
+fn diagnose(
+    definition: &ProgramDefinition<'_>,
+    license: &[u8],
+    errno: Errno,
+) -> Result<OwnedFd, KernelError> {
+    let what = format!("load program `{}`", definition.name);
+    if errno == Errno::EPERM {
+        return Err(KernelError::privileged(what, errno, NEEDED));
+    }
+    let (log, second) =
+        log::collect(|log| again_while_busy(|| command(definition, license, Some(&mut *log))));
+    match second {
+        Ok(fd) => Ok(fd),
+        Err(Errno::ENOSPC) if log.is_empty() => Err(KernelError::refused(what, errno)),
+        Err(_) if log.trim().is_empty() => Err(match errno {
+            Errno::E2BIG if definition.instructions.len() / 8 > 1_000_000 => {
+                KernelError::because(what, "it has more than 1,000,000 instructions", errno)
+            }
+            errno => KernelError::refused(what, errno),
+        }),
+        // The first answer is the verifier's; the second can be ENOSPC, which is the log's.
+        Err(_) => Err(KernelError::Rejected(Box::new(Rejection::of_program(
+            definition.name,
+            errno,
+            log,
+        )))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn busy_is_retried_five_times() {
+        let mut calls = 0;
+        let result: Result<(), _> = again_while_busy(|| {
+            calls += 1;
+            Err(Errno::EAGAIN)
+        });
+        assert_eq!((result, calls), (Err(Errno::EAGAIN), 5));
+    }
+
+    #[test]
+    fn records_are_counted_by_their_size() {
+        assert_eq!(
+            Records {
+                record_size: 16,
+                bytes: &[0; 48]
+            }
+            .count(),
+            3
+        );
+        assert_eq!(
+            Records {
+                record_size: 0,
+                bytes: &[]
+            }
+            .count(),
+            0
+        );
+    }
+}
