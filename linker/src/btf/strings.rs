@@ -1,0 +1,121 @@
+//! The string table of a .BTF section: names point into it by offset.
+
+use std::collections::HashMap;
+
+use crate::error::{Cause, ParseError};
+
+/// The offset of a string in [`Strings`]. 0 is the empty string.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct StrId(pub u32);
+
+impl StrId {
+    /// The empty string.
+    pub const EMPTY: Self = Self(0);
+}
+
+/// NUL-terminated strings, one after the other, the first of them empty.
+#[derive(Debug, Clone, Eq)]
+pub struct Strings {
+    text: String,
+    /// Offsets of strings added by [`Strings::intern`], so that each is stored once.
+    known: HashMap<String, StrId>,
+}
+
+impl PartialEq for Strings {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Default for Strings {
+    fn default() -> Self {
+        Self {
+            text: "\0".into(),
+            known: HashMap::from([(String::new(), StrId::EMPTY)]),
+        }
+    }
+}
+
+impl Strings {
+    /// Takes over the bytes of a string table, which starts `base` bytes into the section.
+    ///
+    /// Source lines may be in any encoding: a byte that is not ASCII in a table that is not UTF-8 becomes `?`, so
+    /// that offsets stay.
+    pub(super) fn parse(base: u64, bytes: &[u8]) -> Result<Self, ParseError> {
+        let bad = |offset: usize, what, value| {
+            Err(ParseError::new(
+                ".BTF",
+                base + offset as u64,
+                Cause::Value {
+                    what,
+                    value,
+                    why: "the string table begins and ends with a zero byte",
+                },
+            ))
+        };
+        match (bytes.first(), bytes.last()) {
+            (Some(0), Some(0)) => {}
+            (None, _) | (_, None) => return bad(0, "length of the string table", 0),
+            (Some(0), Some(last)) => {
+                return bad(
+                    bytes.len() - 1,
+                    "last byte of the strings",
+                    u64::from(*last),
+                );
+            }
+            (Some(first), _) => return bad(0, "first byte of the strings", u64::from(*first)),
+        }
+        let text = match std::str::from_utf8(bytes) {
+            Ok(text) => text.to_owned(),
+            Err(_) => bytes
+                .iter()
+                .map(|byte| {
+                    if byte.is_ascii() {
+                        char::from(*byte)
+                    } else {
+                        '?'
+                    }
+                })
+                .collect(),
+        };
+        Ok(Self {
+            text,
+            known: HashMap::from([(String::new(), StrId::EMPTY)]),
+        })
+    }
+
+    /// The string that starts there, without its NUL; empty for an offset that starts none.
+    pub fn get(&self, id: StrId) -> &str {
+        let tail = self.text.get(id.0 as usize..).unwrap_or("");
+        let end = tail.bytes().position(|byte| byte == 0).unwrap_or(0);
+        &tail[..end]
+    }
+
+    /// The offset of `text`, which is added when it is not there yet. A NUL and what follows it is cut off.
+    pub fn intern(&mut self, text: &str) -> StrId {
+        let text = text.split('\0').next().unwrap_or("");
+        if let Some(id) = self.known.get(text) {
+            return *id;
+        }
+        let id = StrId(self.text.len() as u32);
+        self.text.push_str(text);
+        self.text.push('\0');
+        self.known.insert(text.to_owned(), id);
+        id
+    }
+
+    /// Bytes of the table.
+    pub fn len(&self) -> usize {
+        self.text.len()
+    }
+
+    /// A string table always holds the empty string.
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// The table as it stands in the file.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.text.as_bytes()
+    }
+}
