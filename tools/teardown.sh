@@ -20,7 +20,8 @@ for ns in $namespaces; do
             echo "note: still running in $ns: process $pids" >&2
         fi
         # The kernel takes a namespace down some time after its last user; a device it deletes now.
-        for device in veth0 veth1 veth2 veth3 veth4 veth5 veth6 veth7 br0; do
+        for device in $(ip -n "$ns" -brief link show | sed 's/[@ ].*//'); do
+            # `lo` cannot be deleted.
             ip -n "$ns" link delete dev "$device" 2>/dev/null || true
         done
         attempt "namespace $ns" ip netns delete "$ns"

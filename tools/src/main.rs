@@ -1,2 +1,77 @@
-//! Under construction.
-fn main() {}
+//! `cargo xtask`: what there is to do in this repository besides `cargo build`, one command a file.
+//!
+//! It only runs commands: cargo, apt, rustup, the topology's scripts and what they built. It imports
+//! none of the other crates, so it compiles in seconds on a machine where they cannot be built yet.
+
+mod build;
+mod demo;
+mod interrupt;
+mod privilege;
+mod run;
+mod setup;
+mod test;
+mod tidy;
+mod workspace;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// The repository's own commands.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what building, the demo and the tests need, after saying what and why
+    Setup {
+        /// How much of it
+        #[arg(long, value_enum, default_value_t = setup::Need::Test)]
+        need: setup::Need,
+    },
+    /// Build the static binary for release
+    Build,
+    /// Balance 20 requests between two servers in network namespaces, and show who answered
+    Demo,
+    /// Formatting, clippy, tidy, host tests, kernel tests, namespace tests
+    Test,
+    /// Check the layering of the crates and the form of the files
+    Tidy,
+    /// The part of `demo` that needs root
+    #[command(hide = true)]
+    DemoStage {
+        /// The balancer to show
+        binary: PathBuf,
+    },
+    /// Whether the kernel lets us run kernel and namespace tests
+    #[command(hide = true)]
+    CheckPrivilege,
+}
+
+fn main() -> ExitCode {
+    let done = perform(Args::parse().task);
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(task: Task) -> Result<()> {
+    match task {
+        Task::Setup { need } => setup::setup(need),
+        Task::Build => build::build().map(|_| ()),
+        Task::Demo => demo::demo(),
+        Task::Test => test::test(),
+        Task::Tidy => tidy::tidy(),
+        Task::DemoStage { binary } => demo::stage::play(&binary),
+        Task::CheckPrivilege => privilege::check(),
+    }
+}

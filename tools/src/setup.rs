@@ -1,0 +1,192 @@
+//! `cargo xtask setup`: says what is missing and why it is needed, then installs it. Installs nothing
+//! that is there, and a setup that was interrupted is simply run again.
+
+mod apt;
+mod requirements;
+pub mod toolchain;
+mod unpack;
+
+use crate::privilege::Privilege;
+use crate::run;
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use requirements::Requirement;
+use std::process::Command;
+use std::time::Duration;
+
+/// How much is to be there. Each holds what the ones before it hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Need {
+    /// What `cargo build` needs
+    Build,
+    /// What `cargo xtask demo` needs
+    Demo,
+    /// What `cargo xtask test` needs
+    Test,
+}
+
+/// rustup fetches a few megabytes; beyond this it is stuck.
+const RUSTUP: Duration = Duration::from_secs(120);
+
+/// Brings the machine to `need`.
+pub fn setup(need: Need) -> Result<()> {
+    run::step("setup");
+    let packages = requirements::missing(need);
+    let components = if need == Need::Test {
+        missing_components()
+    } else {
+        Vec::new()
+    };
+    let compiler = toolchain::find()?;
+    if packages.is_empty() && components.is_empty() && compiler.is_some() {
+        println!("nothing is missing");
+        return Ok(());
+    }
+
+    println!("This machine lacks, and now gets:");
+    for package in &packages {
+        println!("  {:<20} {} (Debian package)", package.package, package.why);
+    }
+    for component in &components {
+        println!("  {component:<20} checks the sources (rustup component)");
+    }
+    if compiler.is_none() {
+        println!(
+            "  {:<20} the source of `core`, built once for BPF: by rustup, or else a rustc of",
+            "rust-src"
+        );
+        println!(
+            "  {:<20} Debian's unpacked in {}, ~100 MB to fetch",
+            "",
+            toolchain::private().display()
+        );
+    }
+
+    install(&packages)?;
+    for component in components {
+        rustup_add(component)?;
+    }
+    if compiler.is_none() {
+        bring_compiler()?;
+    }
+    Ok(())
+}
+
+fn install(packages: &[&Requirement]) -> Result<()> {
+    if packages.is_empty() {
+        return Ok(());
+    }
+    if !apt::here() {
+        bail!("setup: {}", by_hand(packages));
+    }
+    let names: Vec<&str> = packages.iter().map(|package| package.package).collect();
+    let privilege = Privilege::of_this_process();
+    if privilege == Privilege::None {
+        bail!(
+            "setup: installing packages needs root, and there is no sudo here\n  try: as root: apt-get install -y {}",
+            names.join(" ")
+        );
+    }
+    apt::install(privilege, &names)?;
+    let still: Vec<&Requirement> = packages
+        .iter()
+        .copied()
+        .filter(|package| !package.is_met())
+        .collect();
+    if !still.is_empty() {
+        bail!("setup: apt-get succeeded, and still {}", by_hand(&still));
+    }
+    Ok(())
+}
+
+/// What to do where there is no apt: every name with its reason, as other distributions name packages otherwise.
+fn by_hand(packages: &[&Requirement]) -> String {
+    let lines: Vec<String> = packages
+        .iter()
+        .map(|package| format!("\n  {:<12} {}", package.what(), package.why))
+        .collect();
+    format!(
+        "missing here, and only Debian's apt-get is known to this command:{}\n  try: install these by hand, then run it again",
+        lines.concat()
+    )
+}
+
+/// The parts of the Rust toolchain that only checks need; rustup's minimal profile leaves them out.
+fn missing_components() -> Vec<&'static str> {
+    [("rustfmt", "fmt"), ("clippy", "clippy")]
+        .into_iter()
+        .filter(|(_, command)| {
+            run::read(crate::workspace::cargo().args([command, "--version"])).is_err()
+        })
+        .map(|(component, _)| component)
+        .collect()
+}
+
+fn rustup_add(component: &str) -> Result<()> {
+    let mut command = Command::new("rustup");
+    command
+        .args(["component", "add", component])
+        .current_dir(crate::workspace::root());
+    let output = run::within(RUSTUP, &mut command)?;
+    if !output.status.success() {
+        bail!(
+            "`{}`: {}{}",
+            run::shown(&command),
+            output.status,
+            run::evidence(&output.stderr)
+        );
+    }
+    Ok(())
+}
+
+/// rustup's way first, as it is small and belongs to the compiler in use; Debian's where it fails.
+fn bring_compiler() -> Result<()> {
+    let rustup = match rustup_add("rust-src") {
+        Ok(()) => match toolchain::find()? {
+            Some(_) => return Ok(()),
+            None => "rustup: it succeeded, and still no `core` lies beside rustc".to_owned(),
+        },
+        Err(error) => error.to_string(),
+    };
+    println!("{}", rustup.lines().next().unwrap_or_default());
+    println!("rustup cannot bring rust-src here; taking Debian's packages instead");
+    if !apt::here() {
+        bail!(
+            "setup: no rustc that can build `core` for BPF\n  {}\n  try: rustup component add rust-src (needs its server), or set {}=/path/to/rustc of one with rust-src",
+            rustup.replace('\n', "\n  "),
+            toolchain::VARIABLE
+        );
+    }
+    unpack::unpack(&toolchain::private()).context("setup: Debian's rustc")?;
+    match toolchain::find()? {
+        Some(_) => Ok(()),
+        None => bail!(
+            "setup: the rustc unpacked in {} does not run",
+            toolchain::private().display()
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[test]
+    fn needs_are_ordered() {
+        assert!(Need::Build < Need::Demo && Need::Demo < Need::Test);
+    }
+
+    #[test]
+    fn without_apt_the_error_names_what_and_why() {
+        let curl = requirements::ALL
+            .iter()
+            .find(|one| one.package == "curl")
+            .unwrap();
+        assert_eq!(
+            by_hand(&[curl]),
+            "missing here, and only Debian's apt-get is known to this command:\n  curl         sends the demo's requests\n  \
+             try: install these by hand, then run it again"
+        );
+    }
+}

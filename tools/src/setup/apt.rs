@@ -1,0 +1,121 @@
+//! Debian's packages through its own tools: apt-get to fetch and install, apt-cache and dpkg-query to ask.
+
+use crate::privilege::Privilege;
+use crate::run;
+use anyhow::{Context, Result};
+use std::path::Path;
+use std::process::Command;
+
+/// Whether this machine has apt.
+pub fn here() -> bool {
+    run::program("apt-get").is_some() && run::program("dpkg").is_some()
+}
+
+/// Installs packages. The lists are fetched where there are none, and again where they turn out too old.
+pub fn install(privilege: Privilege, packages: &[&str]) -> Result<()> {
+    with_fresh_lists(privilege, packages, || {
+        let what = format!("apt-get install {}", packages.join(" "));
+        // debconf asks questions otherwise, and nobody is there to answer.
+        let mut command = privilege.command("env", &what)?;
+        command.args([
+            "DEBIAN_FRONTEND=noninteractive",
+            "apt-get",
+            "install",
+            "-y",
+            "-q",
+            "--no-install-recommends",
+        ]);
+        run::ok(command.args(packages))
+    })
+}
+
+/// Fetches packages into a folder without installing them; needs no root as long as there are lists.
+pub fn download(packages: &[String], folder: &Path) -> Result<()> {
+    let mut command = Command::new("apt-get");
+    command.args(["download", "-q"]);
+    if Privilege::of_this_process() == Privilege::Root {
+        // apt hands the fetching to the user _apt, who may not write here.
+        command.args(["-o", "APT::Sandbox::User=root"]);
+    }
+    run::ok(command.args(packages).current_dir(folder))
+}
+
+/// Runs `action`; where the lists lack one of the packages, or where it fails, with lists fetched anew.
+/// Lists too old show as packages that the archive no longer has.
+pub fn with_fresh_lists(
+    privilege: Privilege,
+    packages: &[&str],
+    action: impl Fn() -> Result<()>,
+) -> Result<()> {
+    if packages.iter().all(|package| known(package)) {
+        match action() {
+            Ok(()) => return Ok(()),
+            Err(error) => println!("{error:#}\nonce more, with fresh lists of packages"),
+        }
+    }
+    update(privilege)?;
+    action()
+}
+
+fn update(privilege: Privilege) -> Result<()> {
+    let mut command = privilege.command("apt-get", "apt-get update")?;
+    run::ok(command.args(["update", "-q"])).context("the lists of packages cannot be fetched")
+}
+
+/// Whether apt's lists have it.
+pub fn known(package: &str) -> bool {
+    run::read(Command::new("apt-cache").args(["show", "--no-all-versions", package]))
+        .is_ok_and(|text| !text.trim().is_empty())
+}
+
+/// Whether it is installed.
+pub fn installed(package: &str) -> bool {
+    run::read(Command::new("dpkg-query").args(["-W", "-f=${db:Status-Status}", package]))
+        .is_ok_and(|status| status == "installed")
+}
+
+/// The packages that it needs to run.
+pub fn depends(package: &str) -> Result<Vec<String>> {
+    let mut command = Command::new("apt-cache");
+    command.args(["depends", "--important", package]);
+    Ok(parse_depends(&run::read(&mut command)?))
+}
+
+/// `  Depends: a`, ` |Depends: a` (or the next line's), `  PreDepends: a`; `<a>` is a virtual package,
+/// and the lines below it, further in, are those that provide it.
+fn parse_depends(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut alternative = false;
+    for line in text.lines() {
+        let open = line.starts_with(" |");
+        let Some((kind, name)) = line.trim_start_matches([' ', '|']).split_once(": ") else {
+            continue;
+        };
+        if !matches!(kind, "Depends" | "PreDepends") {
+            continue;
+        }
+        // Of alternatives the first is the one that Debian prefers.
+        if !alternative && !name.starts_with('<') {
+            found.push(name.to_owned());
+        }
+        alternative = open;
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[test]
+    fn dependencies_are_read() {
+        let text = "rustc-web\n  PreDepends: dpkg\n  Depends: libc6\n  Depends: gcc\n  Depends: <libc-dev>\n    libc6-dev\n \
+                    |Depends: libllvm22\n  Depends: libllvm21\n  Depends: binutils\n  Conflicts: rustc\n";
+        assert_eq!(
+            parse_depends(text),
+            ["dpkg", "libc6", "gcc", "libllvm22", "binutils"]
+        );
+        assert!(parse_depends("").is_empty());
+    }
+}
