@@ -1,0 +1,168 @@
+//! Network namespaces without a name: they live while this process holds their descriptor.
+//!
+//! A name under /run/netns outlives a test runner that is killed; a descriptor does not, so nothing of a
+//! test can be left behind, and tests that run side by side cannot meet. `ip` takes the path of a
+//! descriptor wherever it takes a name.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::panic::resume_unwind;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
+
+use crate::run;
+
+/// A network namespace. Dropping it takes down all that is in it.
+#[derive(Debug)]
+pub struct Netns {
+    name: String,
+    handle: OwnedFd,
+}
+
+impl Netns {
+    /// Makes one with its loopback up and without IPv6, whose duplicate address detection and router
+    /// solicitations would be frames that no test asked for. `name` is what errors call it.
+    pub fn new(name: &str) -> Result<Self> {
+        if !nix::unistd::geteuid().is_root() {
+            bail!(
+                "network namespace {name}: needs root (EPERM)\n  try: sudo -E cargo test -p xdplb-tests, or cargo xtask test"
+            );
+        }
+        let handle = on_thread(|| {
+            unshare(CloneFlags::CLONE_NEWNET).with_context(|| {
+                format!("network namespace {name}: cannot be made, though we are root\n  try: give the container CAP_SYS_ADMIN")
+            })?;
+            for conf in ["all", "default"] {
+                let switch = format!("/proc/sys/net/ipv6/conf/{conf}/disable_ipv6");
+                if std::fs::exists(&switch)? {
+                    std::fs::write(&switch, "1").with_context(|| switch.clone())?;
+                }
+            }
+            let path = "/proc/thread-self/ns/net";
+            Ok(OwnedFd::from(File::open(path).context(path)?))
+        })?;
+        let namespace = Self {
+            name: name.into(),
+            handle,
+        };
+        namespace.ip("link set dev lo up")?;
+        Ok(namespace)
+    }
+
+    /// What errors call it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A path that `ip` and other processes of ours can open for as long as this value lives.
+    pub fn path(&self) -> String {
+        format!(
+            "/proc/{}/fd/{}",
+            std::process::id(),
+            self.handle.as_raw_fd()
+        )
+    }
+
+    /// Runs `action` inside, on a thread of its own. Sockets made there stay there wherever they are used.
+    pub fn run<T: Send>(&self, action: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        on_thread(|| {
+            setns(&self.handle, CloneFlags::CLONE_NEWNET)
+                .with_context(|| format!("enter network namespace {}", self.name))?;
+            action()
+        })
+    }
+
+    /// Makes `command` start inside. The child dies with the thread that spawns it: spawn it from a thread
+    /// that lasts, such as the test's own.
+    pub fn enter(&self, command: &mut Command) -> Result<()> {
+        let handle = self.handle.try_clone()?;
+        // SAFETY: two system calls on values made before the fork; nothing is allocated or locked.
+        unsafe {
+            command.pre_exec(move || {
+                set_pdeathsig(Signal::SIGKILL)?;
+                setns(&handle, CloneFlags::CLONE_NEWNET)?;
+                Ok(())
+            });
+        }
+        Ok(())
+    }
+
+    /// Runs lines of `ip` commands inside, as `ip -batch` reads them.
+    pub fn ip(&self, lines: &str) -> Result<()> {
+        let mut command = Command::new("ip");
+        command.args(["-batch", "-"]).stdin(Stdio::piped());
+        self.enter(&mut command)?;
+        let output = run::with_input(command, Duration::from_secs(20), |stdin| {
+            stdin.write_all(lines.as_bytes())
+        })?;
+        ensure!(
+            output.code == Some(0),
+            "ip in {}: {}{}\n  {}",
+            self.name,
+            output.stderr,
+            output.stdout,
+            lines.trim().replace('\n', "\n  ")
+        );
+        Ok(())
+    }
+
+    /// What `ip -json -details link show` says about the devices inside.
+    pub fn links(&self) -> Result<Vec<serde_json::Value>> {
+        let mut command = Command::new("ip");
+        command.args(["-json", "-details", "link", "show"]);
+        self.enter(&mut command)?;
+        let output = run::output(command, Duration::from_secs(20))?;
+        ensure!(
+            output.code == Some(0),
+            "ip in {}: {}",
+            self.name,
+            output.stderr
+        );
+        serde_json::from_str(&output.stdout).context("ip -json link show")
+    }
+
+    /// The device `ifname`, as [`links`](Self::links) gives it.
+    pub fn link(&self, ifname: &str) -> Result<serde_json::Value> {
+        self.links()?
+            .into_iter()
+            .find(|link| link["ifname"] == ifname)
+            .with_context(|| format!("no device {ifname} in {}", self.name))
+    }
+
+    /// The index of a device inside.
+    pub fn ifindex(&self, ifname: &str) -> Result<u32> {
+        let index = self.link(ifname)?["ifindex"].as_u64();
+        index
+            .and_then(|index| u32::try_from(index).ok())
+            .with_context(|| format!("{ifname} in {} has no index", self.name))
+    }
+}
+
+/// Runs `action` on a thread that ends with it, so that a namespace it enters stays the thread's own.
+pub fn on_thread<T: Send>(action: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    std::thread::scope(|scope| {
+        scope
+            .spawn(action)
+            .join()
+            .unwrap_or_else(|panic| resume_unwind(panic))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[test]
+    fn a_panic_inside_is_the_callers() {
+        let panic = std::panic::catch_unwind(|| on_thread(|| -> Result<()> { panic!("inside") }));
+        assert_eq!(*panic.unwrap_err().downcast::<&str>().unwrap(), "inside");
+    }
+}
