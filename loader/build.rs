@@ -43,7 +43,12 @@ fn build() -> Result<()> {
         println!("cargo:rerun-if-env-changed={variable}");
     }
     let root = root()?;
-    for input in ["build.rs", "../prog/src", "../prog/Cargo.toml", "../prog/target.json"] {
+    for input in [
+        "build.rs",
+        "../prog/src",
+        "../prog/Cargo.toml",
+        "../prog/target.json",
+    ] {
         println!("cargo:rerun-if-changed={input}");
     }
     let embedded = PathBuf::from(variable("OUT_DIR")?).join("prog.o");
@@ -69,13 +74,18 @@ fn variable(name: &str) -> Result<OsString> {
 /// The workspace's folder.
 fn root() -> Result<PathBuf> {
     let loader = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
-    loader.parent().map(Path::to_path_buf).context("the loader lies in no workspace")
+    loader
+        .parent()
+        .map(Path::to_path_buf)
+        .context("the loader lies in no workspace")
 }
 
 /// The target folder, wherever cargo was told to put it: the one it tagged as a cache.
 fn target_folder() -> Result<PathBuf> {
     let out = PathBuf::from(variable("OUT_DIR")?);
-    let tagged = out.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists());
+    let tagged = out
+        .ancestors()
+        .find(|folder| folder.join("CACHEDIR.TAG").exists());
     Ok(tagged.unwrap_or(&out).to_path_buf())
 }
 
@@ -107,7 +117,10 @@ impl Compiler {
 
     fn ask(&self, arguments: &[&str]) -> Option<String> {
         let output = self.command(&self.rustc).args(arguments).output().ok()?;
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+        output
+            .status
+            .success()
+            .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// A command in an environment of its own: what cargo set for this build (flags, wrappers such
@@ -116,7 +129,8 @@ impl Compiler {
         let mut command = Command::new(program);
         for (name, _) in env::vars_os() {
             let name = name.to_string_lossy().into_owned();
-            let cargos = name.starts_with("CARGO_") && !matches!(name.as_str(), "CARGO_HOME" | "CARGO_NET_OFFLINE");
+            let cargos = name.starts_with("CARGO_")
+                && !matches!(name.as_str(), "CARGO_HOME" | "CARGO_NET_OFFLINE");
             if cargos || name.starts_with("RUSTC") || name == "RUSTFLAGS" || name == "TARGET" {
                 command.env_remove(&name);
             }
@@ -138,9 +152,16 @@ impl Compiler {
 /// Looks in the places that README names, in its order. `cargo xtask setup` asks the same question.
 fn find_compiler(cache: &Path) -> Result<Compiler> {
     if let Some(rustc) = env::var_os(BPF_RUSTC) {
-        let libraries = Path::new(&rustc).ancestors().nth(2).and_then(private_libraries);
-        return Compiler::probe(Path::new(&rustc), libraries)
-            .with_context(|| format!("{BPF_RUSTC}={}: not a rustc with rust-src beside it", rustc.display()));
+        let libraries = Path::new(&rustc)
+            .ancestors()
+            .nth(2)
+            .and_then(private_libraries);
+        return Compiler::probe(Path::new(&rustc), libraries).with_context(|| {
+            format!(
+                "{BPF_RUSTC}={}: not a rustc with rust-src beside it",
+                rustc.display()
+            )
+        });
     }
     let private = cache.join("toolchain/usr");
     let places = [
@@ -164,7 +185,10 @@ fn find_compiler(cache: &Path) -> Result<Compiler> {
 /// Where a privately unpacked compiler keeps its shared libraries: Debian's `lib/<triple>`.
 fn private_libraries(usr: &Path) -> Option<PathBuf> {
     let folders = fs::read_dir(usr.join("lib")).ok()?;
-    folders.flatten().map(|entry| entry.path()).find(|path| path.to_string_lossy().ends_with("-linux-gnu"))
+    folders
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.to_string_lossy().ends_with("-linux-gnu"))
 }
 
 /// Compiles `core` and an empty `compiler_builtins` into a sysroot of their own, once for each
@@ -188,12 +212,22 @@ fn build_core(compiler: &Compiler, target: &Path, cache: &Path) -> Result<PathBu
     let libraries = aside.join("lib/rustlib/target/lib");
     fs::create_dir_all(&libraries).with_context(|| format!("make {}", libraries.display()))?;
     let stub = aside.join("compiler_builtins.rs");
-    fs::write(&stub, "#![feature(compiler_builtins)]\n#![compiler_builtins]\n#![no_std]\n")?;
+    fs::write(
+        &stub,
+        "#![feature(compiler_builtins)]\n#![compiler_builtins]\n#![no_std]\n",
+    )?;
 
     for (name, source) in [("core", &compiler.core), ("compiler_builtins", &stub)] {
         let mut command = compiler.command(&compiler.rustc);
         command
-            .args(["--crate-name", name, "--crate-type", "rlib", "--edition", "2024"])
+            .args([
+                "--crate-name",
+                name,
+                "--crate-type",
+                "rlib",
+                "--edition",
+                "2024",
+            ])
             .arg(source)
             .arg("--target")
             .arg(target)
@@ -201,20 +235,40 @@ fn build_core(compiler: &Compiler, target: &Path, cache: &Path) -> Result<PathBu
             .arg(&aside)
             .arg("--out-dir")
             .arg(&libraries)
-            .args(["-Zunstable-options", "-Cpanic=abort", "-Copt-level=3", "-Ccodegen-units=1"])
-            .args(["-Clinker-plugin-lto", "-Cembed-bitcode=yes", "--cap-lints", "allow"]);
+            .args([
+                "-Zunstable-options",
+                "-Cpanic=abort",
+                "-Copt-level=3",
+                "-Ccodegen-units=1",
+            ])
+            .args([
+                "-Clinker-plugin-lto",
+                "-Cembed-bitcode=yes",
+                "--cap-lints",
+                "allow",
+            ]);
         run(command, &format!("compile `{name}` for BPF"))?;
     }
     if fs::rename(&aside, &sysroot).is_err() {
         // Another build was faster.
-        ensure!(sysroot.exists(), "cannot rename {} to {}", aside.display(), sysroot.display());
+        ensure!(
+            sysroot.exists(),
+            "cannot rename {} to {}",
+            aside.display(),
+            sysroot.display()
+        );
         let _ = fs::remove_dir_all(&aside);
     }
     Ok(sysroot)
 }
 
 /// Builds prog with cargo; rustc calls this program to link. Returns the linked object.
-fn build_program(compiler: &Compiler, sysroot: &Path, root: &Path, cache: &Path) -> Result<PathBuf> {
+fn build_program(
+    compiler: &Compiler,
+    sysroot: &Path,
+    root: &Path,
+    cache: &Path,
+) -> Result<PathBuf> {
     let linker = env::current_exe().context("find this build script")?;
     let folder = cache.join("bpf/prog");
     // cargo does not know that the linker is an input: without its output, it links again.
@@ -223,30 +277,22 @@ fn build_program(compiler: &Compiler, sysroot: &Path, root: &Path, cache: &Path)
         let _ = fs::remove_file(&stale);
         let _ = fs::remove_dir_all(&stale);
     }
-    let flags: [&OsStr; 4] = [
-        "--sysroot".as_ref(),
-        sysroot.as_ref(),
-        "-Clinker".as_ref(),
-        linker.as_ref(),
-    ];
-    let mut encoded = OsString::new();
-    for (index, flag) in [flags[0].to_owned(), flags[1].to_owned(), {
-        let mut option = flags[2].to_owned();
-        option.push("=");
-        option.push(flags[3]);
-        option
-    }]
-    .into_iter()
-    .enumerate()
-    {
-        if index > 0 {
-            encoded.push("\x1f");
-        }
-        encoded.push(flag);
-    }
+    let mut link = OsString::from("-Clinker=");
+    link.push(linker);
+    let flags = ["--sysroot".into(), sysroot.into(), link];
     let mut command = compiler.command(Path::new(&variable("CARGO")?));
     command
-        .args(["build", "--quiet", "--profile", "bpf", "--features", "bpf", "--bin", "xdplb-prog", "-Zjson-target-spec"])
+        .args([
+            "build",
+            "--quiet",
+            "--profile",
+            "bpf",
+            "--features",
+            "bpf",
+            "--bin",
+            "xdplb-prog",
+            "-Zjson-target-spec",
+        ])
         .arg("--manifest-path")
         .arg(root.join("prog/Cargo.toml"))
         .arg("--target")
@@ -254,16 +300,23 @@ fn build_program(compiler: &Compiler, sysroot: &Path, root: &Path, cache: &Path)
         .arg("--target-dir")
         .arg(&folder)
         .env("RUSTC", &compiler.rustc)
-        .env("CARGO_ENCODED_RUSTFLAGS", encoded)
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join(OsStr::new("\x1f")))
         .env(AS_LINKER, "1");
     run(command, "build prog for BPF")?;
     Ok(output.join("xdplb-prog"))
 }
 
 fn run(mut command: Command, what: &str) -> Result<()> {
-    let output = command.output().with_context(|| format!("{what}: run {:?}", command.get_program()))?;
+    let output = command
+        .output()
+        .with_context(|| format!("{what}: run {:?}", command.get_program()))?;
     let text = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{what} ({}):\n{}", output.status, text.trim_end());
+    ensure!(
+        output.status.success(),
+        "{what} ({}):\n{}",
+        output.status,
+        text.trim_end()
+    );
     for line in text.lines().filter(|line| line.starts_with("warning: ")) {
         println!("cargo:warning={line}");
     }
