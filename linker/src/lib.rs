@@ -10,7 +10,10 @@
 pub mod btf;
 pub mod btf_ext;
 mod bytes;
+pub mod command;
+pub mod elf;
 mod error;
 pub mod insn;
+pub mod link;
 
 pub use error::{Cause, ParseError};

@@ -1,0 +1,245 @@
+//! Pass 2: sections are cut into atoms, the smallest things that stay or go as a whole: a function, or a section of
+//! data. (rustc and `clang -fdata-sections` give each variable a section; others give one to all of them.)
+
+use super::inputs::{Module, ModuleId};
+use super::{LinkError, Problem, Site};
+use crate::elf::{Place, Section, SectionIndex, SectionKind, SymbolIndex, SymbolKind};
+
+/// The number of an atom in the link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct AtomId(pub(super) usize);
+
+/// What stays or goes as a whole.
+#[derive(Debug)]
+pub(super) struct Atom<'a> {
+    pub(super) module: ModuleId,
+    pub(super) section: SectionIndex,
+    /// Its bytes, counted from the start of its section.
+    pub(super) start: u64,
+    pub(super) end: u64,
+    /// Its bytes in the file; empty for zeros.
+    pub(super) data: &'a [u8],
+    pub(super) align: u64,
+    /// Where it goes in the output.
+    pub(super) home: Home<'a>,
+    /// The symbols that lie in it, by ascending value.
+    pub(super) symbols: Vec<SymbolIndex>,
+}
+
+/// The section of the output that an atom goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Home<'a> {
+    /// A section of programs, under its own name: `xdp`, `xdp.frags/devmap`.
+    Program(&'a str),
+    /// `.text`: functions that programs call.
+    Text,
+    /// `.rodata`.
+    ReadOnly,
+    /// `.data`.
+    Data,
+    /// `.bss`.
+    Zeroed,
+    /// A section that means something to the loader: `.maps`, `license`, `version`, or one unknown here.
+    Named(&'a str),
+}
+
+impl<'a> Home<'a> {
+    /// The section's name in the output.
+    pub(super) fn name(self) -> &'a str {
+        match self {
+            Self::Program(name) | Self::Named(name) => name,
+            Self::Text => ".text",
+            Self::ReadOnly => ".rodata",
+            Self::Data => ".data",
+            Self::Zeroed => ".bss",
+        }
+    }
+
+    /// Whether its bytes are instructions.
+    pub(super) fn is_code(self) -> bool {
+        match self {
+            Self::Program(_) | Self::Text => true,
+            Self::ReadOnly | Self::Data | Self::Zeroed | Self::Named(_) => false,
+        }
+    }
+}
+
+/// All atoms, and which of them a place of an input belongs to.
+#[derive(Debug)]
+pub(super) struct Atoms<'a> {
+    pub(super) all: Vec<Atom<'a>>,
+    /// By module and section: the first atom of the section and how many there are. They ascend without gaps.
+    by_section: Vec<Vec<(usize, usize)>>,
+}
+
+impl<'a> Atoms<'a> {
+    pub(super) fn get(&self, id: AtomId) -> &Atom<'a> {
+        &self.all[id.0]
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = AtomId> + use<'a> {
+        (0..self.all.len()).map(AtomId)
+    }
+
+    /// The atom that holds byte `offset` of a section; for the byte past the end, the last one. `None` where a
+    /// section does not reach the output, or the offset lies outside it.
+    pub(super) fn at(
+        &self,
+        module: ModuleId,
+        section: SectionIndex,
+        offset: u64,
+    ) -> Option<AtomId> {
+        let (first, count) = *self.by_section.get(module.0)?.get(section.0)?;
+        let atoms = self.all.get(first..first + count)?;
+        let after = atoms.partition_point(|atom| atom.start <= offset);
+        let index = after.checked_sub(1)?;
+        (offset <= atoms[index].end).then_some(AtomId(first + index))
+    }
+}
+
+/// Cuts every section that may reach the output.
+pub(super) fn split<'a>(modules: &[Module<'a>]) -> Result<Atoms<'a>, LinkError> {
+    let mut all = Vec::new();
+    let mut by_section = Vec::new();
+    for (index, module) in modules.iter().enumerate() {
+        let module_id = ModuleId(index);
+        let symbols = symbols_by_section(module)?;
+        let mut places = Vec::with_capacity(module.object.sections.len());
+        for (section_id, section) in module.object.sections() {
+            let first = all.len();
+            if let Some(home) = home(section) {
+                let symbols = &symbols[section_id.0];
+                let cuts = cuts(module, section, home, symbols);
+                for (start, end) in cuts {
+                    all.push(Atom {
+                        module: module_id,
+                        section: section_id,
+                        start,
+                        end,
+                        data: bytes(section, start, end),
+                        align: align(section.align, start, home),
+                        home,
+                        symbols: Vec::new(),
+                    });
+                }
+                for symbol in symbols {
+                    let value = module.object.symbols[symbol.0].value;
+                    let after = all[first..].partition_point(|atom| atom.start <= value);
+                    if let Some(atom) = all[first..].get_mut(after.saturating_sub(1)) {
+                        atom.symbols.push(*symbol);
+                    }
+                }
+            }
+            places.push((first, all.len() - first));
+        }
+        by_section.push(places);
+    }
+    Ok(Atoms { all, by_section })
+}
+
+/// Where a section's bytes go; `None` for what does not reach the output: debug information, the file's own tables,
+/// unwind tables (which BPF has no use for).
+fn home<'a>(section: &Section<'a>) -> Option<Home<'a>> {
+    let name = section.name;
+    if !section.allocated || section.kind == SectionKind::Other || section.size == 0 {
+        return None;
+    }
+    if is_part_of(name, ".eh_frame") || is_part_of(name, ".gcc_except_table") {
+        return None;
+    }
+    if section.executable {
+        return Some(if is_part_of(name, ".text") {
+            Home::Text
+        } else {
+            Home::Program(name)
+        });
+    }
+    let zeroed = section.kind == SectionKind::Zeroed;
+    // `.data.rel.ro` holds constants that a dynamic linker would fill in once.
+    if is_part_of(name, ".rodata") || is_part_of(name, ".data.rel.ro") {
+        Some(Home::ReadOnly)
+    } else if is_part_of(name, ".data") || is_part_of(name, ".bss") {
+        Some(if zeroed { Home::Zeroed } else { Home::Data })
+    } else {
+        Some(Home::Named(name))
+    }
+}
+
+/// `.text` and `.text.anything` are part of `.text`; `.textual` is not.
+fn is_part_of(name: &str, base: &str) -> bool {
+    name.strip_prefix(base)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// The named symbols of each section by ascending value. Labels that the assembler made (`.L…`, `LBB…`: local and
+/// without a type) are no names.
+fn symbols_by_section(module: &Module<'_>) -> Result<Vec<Vec<SymbolIndex>>, LinkError> {
+    let mut by_section = vec![Vec::new(); module.object.sections.len()];
+    for (id, symbol) in module.object.symbols() {
+        let named = match symbol.kind {
+            SymbolKind::Object | SymbolKind::Func => true,
+            SymbolKind::Untyped => symbol.binding != crate::elf::Binding::Local,
+            SymbolKind::Section | SymbolKind::File | SymbolKind::Other => false,
+        };
+        match symbol.place {
+            Place::Section(section) if named && !symbol.name.is_empty() => {
+                by_section[section.0].push(id);
+            }
+            Place::Common => {
+                return Err(LinkError::At {
+                    site: Box::new(Site {
+                        input: module.name.clone(),
+                        section: "COMMON".into(),
+                        ..Site::default()
+                    }),
+                    problem: Problem::Common(symbol.name.to_owned()),
+                });
+            }
+            Place::Section(_) | Place::Undefined | Place::Absolute => {}
+        }
+    }
+    for symbols in &mut by_section {
+        symbols.sort_by_key(|id| module.object.symbols[id.0].value);
+    }
+    Ok(by_section)
+}
+
+/// Where the atoms of a section start and end. Code is cut at functions; data is not cut.
+fn cuts(
+    module: &Module<'_>,
+    section: &Section<'_>,
+    home: Home<'_>,
+    symbols: &[SymbolIndex],
+) -> Vec<(u64, u64)> {
+    let mut starts = vec![0];
+    if home.is_code() {
+        starts.extend(
+            symbols
+                .iter()
+                .map(|id| &module.object.symbols[id.0])
+                .filter(|symbol| symbol.kind == SymbolKind::Func && symbol.value < section.size)
+                .map(|symbol| symbol.value),
+        );
+        starts.dedup();
+    }
+    let ends = starts.iter().skip(1).copied().chain([section.size]);
+    starts.iter().copied().zip(ends).collect()
+}
+
+fn bytes<'a>(section: &Section<'a>, start: u64, end: u64) -> &'a [u8] {
+    // Zeros have no bytes in the file; everything else has all of them.
+    section
+        .data
+        .get(start as usize..end as usize)
+        .unwrap_or(&[])
+}
+
+/// What a place that was so far into an aligned section can count on; instructions always take their eight bytes.
+fn align(section: u64, start: u64, home: Home<'_>) -> u64 {
+    let own = if start == 0 {
+        section
+    } else {
+        section.min(1 << start.trailing_zeros())
+    };
+    if home.is_code() { own.max(8) } else { own }
+}

@@ -1,0 +1,130 @@
+//! Pass 4: what is reached from the roots stays.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::atoms::{Atom, AtomId, Atoms, Home};
+use super::inputs::Module;
+use super::resolve::{References, Target, is_agreed};
+use super::source::atom_name;
+use super::{Exports, LinkError, Options};
+use crate::elf::{Binding, SymbolKind};
+
+/// Which atoms stay, and why.
+#[derive(Debug)]
+pub(super) struct Live {
+    why: Vec<Option<Why>>,
+}
+
+/// Why an atom stays.
+#[derive(Debug, Clone, Copy)]
+enum Why {
+    Root,
+    /// That one refers to it.
+    For(AtomId),
+}
+
+impl Live {
+    pub(super) fn contains(&self, id: AtomId) -> bool {
+        self.why[id.0].is_some()
+    }
+
+    /// The names on the way from a root to an atom, the root first.
+    pub(super) fn path(
+        &self,
+        modules: &[Module<'_>],
+        atoms: &Atoms<'_>,
+        id: AtomId,
+    ) -> Vec<String> {
+        let mut path = vec![atom_name(modules, atoms.get(id))];
+        let mut here = id;
+        while let Some(Why::For(by)) = self.why[here.0] {
+            path.push(atom_name(modules, atoms.get(by)));
+            here = by;
+        }
+        path.reverse();
+        path
+    }
+}
+
+/// Marks what the roots reach, nearest first, so that a path is a shortest one.
+pub(super) fn mark(
+    modules: &[Module<'_>],
+    atoms: &Atoms<'_>,
+    references: &References,
+    options: &Options,
+) -> Result<Live, LinkError> {
+    let mut why = vec![None; atoms.all.len()];
+    let mut queue = VecDeque::new();
+    for root in roots(modules, atoms, options)? {
+        why[root.0] = Some(Why::Root);
+        queue.push_back(root);
+    }
+    while let Some(id) = queue.pop_front() {
+        for reference in &references[id.0] {
+            if let Target::Atom { atom, .. } = reference.target
+                && why[atom.0].is_none()
+            {
+                why[atom.0] = Some(Why::For(id));
+                queue.push_back(atom);
+            }
+        }
+    }
+    Ok(Live { why })
+}
+
+/// What stays although nothing in the object refers to it.
+fn roots(
+    modules: &[Module<'_>],
+    atoms: &Atoms<'_>,
+    options: &Options,
+) -> Result<Vec<AtomId>, LinkError> {
+    let mut roots = Vec::new();
+    let mut agreed: BTreeMap<&str, AtomId> = BTreeMap::new();
+    for id in atoms.ids() {
+        let atom = atoms.get(id);
+        let keep = match atom.home {
+            Home::Program(_) => true,
+            Home::Named(name) if is_agreed(name) => {
+                let first = *agreed.entry(name).or_insert(id);
+                agree(modules, atoms.get(first), atom, name)?;
+                first == id
+            }
+            Home::Named(_) => true,
+            Home::Text => false,
+            Home::ReadOnly | Home::Data | Home::Zeroed => is_exported(modules, atom, options),
+        };
+        if keep {
+            roots.push(id);
+        }
+    }
+    Ok(roots)
+}
+
+/// A license is said once; who says it again must say the same.
+fn agree(
+    modules: &[Module<'_>],
+    first: &Atom<'_>,
+    second: &Atom<'_>,
+    section: &str,
+) -> Result<(), LinkError> {
+    if first.data == second.data {
+        return Ok(());
+    }
+    Err(LinkError::Disagree {
+        section: section.to_owned(),
+        first: modules[first.module.0].name.clone(),
+        second: modules[second.module.0].name.clone(),
+    })
+}
+
+fn is_exported(modules: &[Module<'_>], atom: &Atom<'_>, options: &Options) -> bool {
+    let object = &modules[atom.module.0].object;
+    atom.symbols
+        .iter()
+        .map(|id| &object.symbols[id.0])
+        .filter(|symbol| symbol.binding != Binding::Local && symbol.kind != SymbolKind::Func)
+        .any(|symbol| match &options.exports {
+            Exports::All => true,
+            Exports::Named(names) => names.contains(symbol.name),
+        })
+}

@@ -1,0 +1,86 @@
+//! A link, as a list of passes.
+//!
+//! ```text
+//! inputs ─ read ─▶ modules ─ split ─▶ atoms ─ resolve ─▶ references ─ live ─▶ what stays
+//!                                                                              │
+//!                     bytes ◀─ write ─ image ◀─ assemble, types ◀─ layout ◀─ check, place
+//! ```
+//!
+//! Each pass takes values and returns a new one; what holds after it stands beside its call in [`link`].
+//!
+//! **Invariants.** Equal inputs give equal bytes. Debug information (DWARF) never reaches the output. Nothing in the
+//! output is there that no root reaches: roots are the programs (functions in sections other than `.text`), what the
+//! loader looks up by section (`.maps`, `license`, `version`, and sections this linker does not know), and the
+//! exported variables.
+
+mod assemble;
+mod atoms;
+mod check;
+mod error;
+mod inputs;
+mod live;
+mod place;
+mod resolve;
+mod source;
+mod types;
+
+use std::collections::BTreeSet;
+
+pub use error::{LinkError, Problem, Site};
+pub use source::SourceLine;
+
+/// One file to link: an object or an archive of objects.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    /// What errors call it, usually its path.
+    pub name: &'a str,
+    /// Its bytes.
+    pub bytes: &'a [u8],
+}
+
+/// What a link is to do.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Which variables stay although no instruction refers to them.
+    pub exports: Exports,
+}
+
+/// Variables that someone outside looks up by name, such as the loader that sets a constant before the load.
+///
+/// Functions are not among them: nobody outside can call one, except for the programs, which always stay.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Exports {
+    /// Every global variable.
+    #[default]
+    All,
+    /// Those with these names (rustc's `--export-symbols`: what is `#[no_mangle]`).
+    Named(BTreeSet<String>),
+}
+
+/// A linked object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// The ELF file.
+    pub bytes: Vec<u8>,
+}
+
+/// Links objects and archives into one loadable object.
+pub fn link(inputs: &[Input<'_>], options: &Options) -> Result<Output, LinkError> {
+    let modules = inputs::read(inputs)?;
+    // From here on every module is a well-formed BPF object, and no module is added.
+    let atoms = atoms::split(&modules)?;
+    // Every byte that may reach the output belongs to exactly one atom, which stays or goes as a whole.
+    let references = resolve::references(&modules, &atoms)?;
+    // Every relocation, and every call that needed none, leads to an atom or to a symbol nobody defines.
+    let live = live::mark(&modules, &atoms, &references, options)?;
+    check::code(&modules, &atoms, &references, &live)?;
+    // What is live is defined, jumps only within itself, and cannot panic.
+    let layout = place::layout(&modules, &atoms, &live)?;
+    // Every live atom has its place in the output.
+    let mut image = assemble::image(&modules, &atoms, &references, &layout)?;
+    let debug = types::describe(&modules, &atoms, &layout, &image)?;
+    // The types describe the live functions and variables, each at its final place, as the kernel wants them.
+    image.sections.extend(debug);
+    let bytes = crate::elf::write::write(&image).map_err(LinkError::Write)?;
+    Ok(Output { bytes })
+}

@@ -1,0 +1,92 @@
+//! Names and source lines for people: which function, which line of the program a place belongs to.
+
+use super::Site;
+use super::atoms::{Atom, AtomId, Atoms};
+use super::inputs::Module;
+use crate::elf::SymbolKind;
+use crate::insn::InsnIndex;
+
+/// A line of source code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceLine {
+    /// The file as the compiler named it.
+    pub file: String,
+    /// The line, counted from 1.
+    pub line: u32,
+    /// Its text; empty when the compiler did not keep it.
+    pub text: String,
+}
+
+/// A symbol's name as its author wrote it: Rust's mangled names become paths.
+pub(super) fn readable(symbol: &str) -> String {
+    format!("{:#}", rustc_demangle::demangle(symbol))
+}
+
+/// What to call an atom: its function or variable, else its section.
+pub(super) fn atom_name(modules: &[Module<'_>], atom: &Atom<'_>) -> String {
+    let object = &modules[atom.module.0].object;
+    let named = atom
+        .symbols
+        .iter()
+        .map(|id| &object.symbols[id.0])
+        .find(|symbol| symbol.value == atom.start)
+        .map(|symbol| readable(symbol.name));
+    named.unwrap_or_else(|| object.sections[atom.section.0].name.to_owned())
+}
+
+/// A place `offset` bytes into an atom, in words.
+pub(super) fn site(modules: &[Module<'_>], atom: &Atom<'_>, offset: u64) -> Site {
+    let module = &modules[atom.module.0];
+    let at = atom.start + offset;
+    let function = atom.home.is_code().then(|| {
+        (
+            atom_name(modules, atom),
+            InsnIndex::from_byte_offset(offset),
+        )
+    });
+    Site {
+        input: module.name.clone(),
+        section: module.object.sections[atom.section.0].name.to_owned(),
+        offset: at,
+        function,
+        source: line(module, atom, at),
+        path: Vec::new(),
+    }
+}
+
+/// The name of whatever covers a place `offset` bytes into an atom: a variable inside a section, say.
+pub(super) fn place_name(
+    modules: &[Module<'_>],
+    atoms: &Atoms<'_>,
+    id: AtomId,
+    offset: u64,
+) -> String {
+    let atom = atoms.get(id);
+    let object = &modules[atom.module.0].object;
+    let at = atom.start + offset;
+    atom.symbols
+        .iter()
+        .map(|id| &object.symbols[id.0])
+        .filter(|symbol| symbol.kind != SymbolKind::Section)
+        .find(|symbol| symbol.value <= at && at < symbol.value + symbol.size.max(1))
+        .map_or_else(|| atom_name(modules, atom), |symbol| readable(symbol.name))
+}
+
+/// The last source line that starts at or before a place of an atom's section, and within the atom.
+fn line(module: &Module<'_>, atom: &Atom<'_>, at: u64) -> Option<SourceLine> {
+    let types = module.types.as_ref()?;
+    let section = module.object.sections[atom.section.0].name;
+    let record = types
+        .ext
+        .line_info
+        .iter()
+        .filter(|group| types.btf.name(group.section) == section)
+        .flat_map(|group| &group.records)
+        .filter(|record| (atom.start..=at).contains(&u64::from(record.insn_off)))
+        .max_by_key(|record| record.insn_off)?;
+    Some(SourceLine {
+        file: types.btf.name(record.file_name).to_owned(),
+        line: record.line_number(),
+        text: types.btf.name(record.line).to_owned(),
+    })
+}
