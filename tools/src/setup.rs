@@ -56,7 +56,7 @@ pub fn setup(need: Need) -> Result<()> {
             "rust-src"
         );
         println!(
-            "  {:<20} Debian's unpacked in {}, ~100 MB to fetch",
+            "  {:<20} Debian's unpacked in {}, ~140 MB to fetch",
             "",
             toolchain::private().display()
         );
@@ -148,8 +148,7 @@ fn bring_compiler() -> Result<()> {
         },
         Err(error) => error.to_string(),
     };
-    println!("{}", rustup.lines().next().unwrap_or_default());
-    println!("rustup cannot bring rust-src here; taking Debian's packages instead");
+    println!("{rustup}\nrustup cannot bring rust-src here; taking Debian's packages instead");
     if !apt::here() {
         bail!(
             "setup: no rustc that can build `core` for BPF\n  {}\n  try: rustup component add rust-src (needs its server), or set {}=/path/to/rustc of one with rust-src",
@@ -158,12 +157,9 @@ fn bring_compiler() -> Result<()> {
         );
     }
     unpack::unpack(&toolchain::private()).context("setup: Debian's rustc")?;
-    match toolchain::find()? {
-        Some(_) => Ok(()),
-        None => bail!(
-            "setup: the rustc unpacked in {} does not run",
-            toolchain::private().display()
-        ),
+    match toolchain::trouble_with_private() {
+        None => Ok(()),
+        Some(why) => bail!("setup: the rustc that Debian's packages gave: {why}"),
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::privilege::Privilege;
 use crate::run;
 use anyhow::{Context, Result};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Whether this machine has apt.
@@ -13,7 +13,7 @@ pub fn here() -> bool {
 
 /// Installs packages. The lists are fetched where there are none, and again where they turn out too old.
 pub fn install(privilege: Privilege, packages: &[&str]) -> Result<()> {
-    with_fresh_lists(privilege, packages, || {
+    let attempt = || {
         let what = format!("apt-get install {}", packages.join(" "));
         // debconf asks questions otherwise, and nobody is there to answer.
         let mut command = privilege.command("env", &what)?;
@@ -26,44 +26,21 @@ pub fn install(privilege: Privilege, packages: &[&str]) -> Result<()> {
             "--no-install-recommends",
         ]);
         run::ok(command.args(packages))
-    })
-}
-
-/// Fetches packages into a folder without installing them; needs no root as long as there are lists.
-pub fn download(packages: &[String], folder: &Path) -> Result<()> {
-    let mut command = Command::new("apt-get");
-    command.args(["download", "-q"]);
-    if Privilege::of_this_process() == Privilege::Root {
-        // apt hands the fetching to the user _apt, who may not write here.
-        command.args(["-o", "APT::Sandbox::User=root"]);
-    }
-    run::ok(command.args(packages).current_dir(folder))
-}
-
-/// Runs `action`; where the lists lack one of the packages, or where it fails, with lists fetched anew.
-/// Lists too old show as packages that the archive no longer has.
-pub fn with_fresh_lists(
-    privilege: Privilege,
-    packages: &[&str],
-    action: impl Fn() -> Result<()>,
-) -> Result<()> {
+    };
     if packages.iter().all(|package| known(package)) {
-        match action() {
+        // Lists too old show as packages that the archive no longer has.
+        match attempt() {
             Ok(()) => return Ok(()),
             Err(error) => println!("{error:#}\nonce more, with fresh lists of packages"),
         }
     }
-    update(privilege)?;
-    action()
-}
-
-fn update(privilege: Privilege) -> Result<()> {
-    let mut command = privilege.command("apt-get", "apt-get update")?;
-    run::ok(command.args(["update", "-q"])).context("the lists of packages cannot be fetched")
+    let mut update = privilege.command("apt-get", "apt-get update")?;
+    run::ok(update.args(["update", "-q"])).context("the lists of packages cannot be fetched")?;
+    attempt()
 }
 
 /// Whether apt's lists have it.
-pub fn known(package: &str) -> bool {
+fn known(package: &str) -> bool {
     run::read(Command::new("apt-cache").args(["show", "--no-all-versions", package]))
         .is_ok_and(|text| !text.trim().is_empty())
 }
@@ -74,11 +51,62 @@ pub fn installed(package: &str) -> bool {
         .is_ok_and(|status| status == "installed")
 }
 
-/// The packages that it needs to run.
-pub fn depends(package: &str) -> Result<Vec<String>> {
-    let mut command = Command::new("apt-cache");
-    command.args(["depends", "--important", package]);
-    Ok(parse_depends(&run::read(&mut command)?))
+/// Lists of packages of our own, from the archives that the machine is set up for. Fetching them and
+/// what they name needs no root, changes nothing on the machine, and they are never too old.
+pub struct Lists {
+    folder: PathBuf,
+}
+
+impl Lists {
+    /// Fetches them into a folder.
+    pub fn fetch(folder: &Path) -> Result<Lists> {
+        let lists = Lists {
+            folder: folder.to_owned(),
+        };
+        for part in ["lists/partial", "cache/archives/partial"] {
+            let part = folder.join(part);
+            std::fs::create_dir_all(&part).with_context(|| format!("make {}", part.display()))?;
+        }
+        run::read(lists.apt("apt-get").args(["update", "-q"]))
+            .context("the lists of packages cannot be fetched")?;
+        Ok(lists)
+    }
+
+    fn apt(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.arg("-o").arg(format!(
+            "Dir::State::Lists={}",
+            self.folder.join("lists").display()
+        ));
+        command.arg("-o").arg(format!(
+            "Dir::Cache={}",
+            self.folder.join("cache").display()
+        ));
+        if Privilege::of_this_process() == Privilege::Root {
+            // As root apt hands the fetching to the user _apt, who may not write here.
+            command.args(["-o", "APT::Sandbox::User=root"]);
+        }
+        command
+    }
+
+    /// The packages that a package needs to run.
+    pub fn depends(&self, package: &str) -> Result<Vec<String>> {
+        Ok(parse_depends(&run::read(self.apt("apt-cache").args([
+            "depends",
+            "--important",
+            package,
+        ]))?))
+    }
+
+    /// Fetches packages into a folder without installing them.
+    pub fn download(&self, packages: &[String], folder: &Path) -> Result<()> {
+        run::ok(
+            self.apt("apt-get")
+                .args(["download", "-q"])
+                .args(packages)
+                .current_dir(folder),
+        )
+    }
 }
 
 /// `  Depends: a`, ` |Depends: a` (or the next line's), `  PreDepends: a`; `<a>` is a virtual package,

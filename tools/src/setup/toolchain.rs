@@ -11,6 +11,9 @@ use std::process::Command;
 /// The environment variable that names one.
 pub const VARIABLE: &str = "XDPLB_BPF_RUSTC";
 
+/// The oldest that can: the workspace's `rust-version`.
+const OLDEST: &str = env!("CARGO_PKG_RUST_VERSION");
+
 /// A rustc that can build the program.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Rustc {
@@ -57,6 +60,11 @@ pub fn find() -> Result<Option<Rustc>> {
         .map(|(path, origin)| Rustc { path, origin }))
 }
 
+/// Why the one unpacked under target/ will not do.
+pub fn trouble_with_private() -> Option<String> {
+    check(&private().join("usr/bin/rustc")).err()
+}
+
 /// Says which one a build will take; without one the build's own error says what to run.
 pub fn describe() {
     if let Ok(Some(rustc)) = find() {
@@ -70,22 +78,31 @@ pub fn describe() {
 
 /// Whether it runs, knows BPF, and has the source of its `core`; else why not.
 fn check(rustc: &Path) -> Result<(), String> {
-    let ask = |what: &str| {
+    let ask = |arguments: &[&str]| {
         let mut command = Command::new(rustc);
-        command
-            .args(["--print", what])
-            .current_dir(workspace::root());
+        command.args(arguments).current_dir(workspace::root());
         if let Some(libraries) = libraries_beside(rustc) {
             command.env("LD_LIBRARY_PATH", libraries);
         }
         run::read(&mut command).map_err(|error| error.to_string())
     };
-    let targets = ask("target-list")?;
+    let version = ask(&["--version"])?;
+    if !version
+        .split(' ')
+        .nth(1)
+        .is_some_and(|version| at_least(version, OLDEST))
+    {
+        return Err(format!(
+            "`--version` says `{}`, and the program needs rustc {OLDEST}",
+            version.trim()
+        ));
+    }
+    let targets = ask(&["--print", "target-list"])?;
     if !targets.lines().any(|target| target == "bpfel-unknown-none") {
         return Err("it does not know the target bpfel-unknown-none".into());
     }
-    let source =
-        Path::new(ask("sysroot")?.trim()).join("lib/rustlib/src/rust/library/core/src/lib.rs");
+    let source = Path::new(ask(&["--print", "sysroot"])?.trim())
+        .join("lib/rustlib/src/rust/library/core/src/lib.rs");
     if !source.exists() {
         return Err(format!(
             "it has no source of `core` (rust-src): {} is missing",
@@ -93,6 +110,15 @@ fn check(rustc: &Path) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// Compares versions such as 1.96.0 or 1.97.0-nightly by their first two numbers.
+fn at_least(version: &str, oldest: &str) -> bool {
+    let numbers = |text: &str| -> Option<(u32, u32)> {
+        let mut parts = text.split('.');
+        Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+    };
+    matches!((numbers(version), numbers(oldest)), (Some(version), Some(oldest)) if version >= oldest)
 }
 
 /// The shared libraries unpacked beside an unpacked rustc, `usr/lib/x86_64-linux-gnu` on x86-64. A
@@ -119,7 +145,18 @@ mod tests {
         let why = check(Path::new("/xdplb/no/such/rustc")).unwrap_err();
         assert!(why.contains("cannot be started"), "{why}");
         let why = check(Path::new("/bin/true")).unwrap_err();
-        assert_eq!(why, "it does not know the target bpfel-unknown-none");
+        assert!(
+            why.starts_with("`--version` says `true (GNU coreutils)"),
+            "{why}"
+        );
+    }
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        assert!(at_least("1.96.0", "1.90"));
+        assert!(at_least("1.100.0-nightly", "1.90"));
+        assert!(!at_least("1.85.0", "1.90"));
+        assert!(!at_least("(GNU", "1.90"));
     }
 
     #[test]

@@ -2,7 +2,6 @@
 //! Debian's other rustc and with rustup; unpacked under target/ they are plain files.
 
 use super::apt;
-use crate::privilege::Privilege;
 use crate::run;
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeSet;
@@ -29,7 +28,12 @@ pub fn unpack(place: &Path) -> Result<()> {
     clear(&beside)?;
     let debs = beside.join("debs");
     fs::create_dir_all(&debs)?;
-    fetch(&debs)?;
+    let lists = apt::Lists::fetch(&beside.join("apt"))?;
+    let packages: Vec<String> = closure(|package| lists.depends(package), apt::installed)?
+        .into_iter()
+        .collect();
+    println!("fetching {}", packages.join(" "));
+    lists.download(&packages, &debs)?;
     let tree = beside.join("tree");
     extract(&debs, &tree)?;
 
@@ -48,26 +52,13 @@ fn clear(folder: &Path) -> Result<()> {
     }
 }
 
-fn fetch(debs: &Path) -> Result<()> {
-    let privilege = Privilege::of_this_process();
-    apt::with_fresh_lists(privilege, &WANTED, || {
-        let packages = closure(&WANTED, apt::depends, apt::installed)?;
-        println!(
-            "fetching {}",
-            packages.iter().cloned().collect::<Vec<_>>().join(" ")
-        );
-        apt::download(&packages.into_iter().collect::<Vec<_>>(), debs)
-    })
-}
-
-/// `wanted` and what they need to run that the machine does not have.
+/// What we want, and what that needs to run and the machine does not have.
 fn closure(
-    wanted: &[&str],
     depends: impl Fn(&str) -> Result<Vec<String>>,
     installed: impl Fn(&str) -> bool,
 ) -> Result<BTreeSet<String>> {
     let mut found: BTreeSet<String> = BTreeSet::new();
-    let mut open: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
+    let mut open: Vec<String> = WANTED.map(str::to_owned).into();
     while let Some(package) = open.pop() {
         if !found.insert(package.clone()) {
             continue;
@@ -139,7 +130,7 @@ mod tests {
         };
         let installed =
             |package: &str| ["libc6", "zlib1g", "libstd-rust-web-1.96"].contains(&package);
-        let found = closure(&["rustc-web"], depends, installed).unwrap();
+        let found = closure(depends, installed).unwrap();
         let names: Vec<&str> = found.iter().map(String::as_str).collect();
         assert_eq!(
             names,
@@ -149,6 +140,7 @@ mod tests {
                 "libllvm22",
                 "libstd-rust-web-1.96",
                 "libstd-rust-web-dev",
+                "rust-web-src",
                 "rustc-web"
             ]
         );
