@@ -1,1 +1,28 @@
-//! placeholder
+//! PURE: the bytes of a BPF object → [`Spec`] (what it says) → [`Plan`] (what to ask of the kernel).
+//!
+//! Nothing here opens a file, reads the machine or makes a system call: the same bytes give the same `Spec`, on any machine.
+//! File descriptors reach this module as plain numbers ([`MapFds`]), when a plan's instructions are wanted with the maps
+//! filled in. The formats themselves (ELF, instructions, BTF) are `xdplb_linker`'s.
+//!
+//! **Invariant.** Any byte string gives a `Spec` or an [`ObjectError`] that names section, offset and cause; the work and the
+//! memory are bounded by the size of the input.
+
+mod btf;
+mod data;
+mod error;
+mod maps;
+mod plan;
+mod program_kind;
+mod records;
+mod relocate;
+mod spec;
+#[cfg(test)]
+mod testing;
+
+pub use btf::{BtfKinds, Known, simplify};
+pub use error::ObjectError;
+pub use maps::{Freeze, MapSpec, Pinning, SlotValue};
+pub use plan::{MapFds, MapPlan, Patch, PatchTarget, Plan, ProgramPlan};
+pub use program_kind::ProgramKind;
+pub use records::SourceLine;
+pub use spec::{ProgramSpec, Spec};

@@ -1,0 +1,66 @@
+//! Why a load failed.
+
+use thiserror::Error;
+
+use crate::kernel::KernelError;
+use crate::object::ObjectError;
+
+/// An error of the object, of the kernel, or of what joins them.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// The object cannot be what it should be.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
+    /// The kernel refused.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// A map that exists is not the map that the object defines.
+    #[error("map `{map}`: the existing one cannot be used: {field} is {has}, the program needs {wants}")]
+    Incompatible {
+        /// The object's name for it.
+        map: String,
+        /// The first field that differs.
+        field: &'static str,
+        /// What the existing map has.
+        has: String,
+        /// What the object defines.
+        wants: String,
+    },
+    /// A slot's initial value is not among the maps and programs of the object.
+    #[error("map `{map}`: slot {slot} is to hold `{value}`, which was not loaded")]
+    Slot {
+        /// The map with slots.
+        map: String,
+        /// Which slot.
+        slot: u32,
+        /// What it should hold.
+        value: String,
+    },
+    /// It failed, and the kernel had refused the object's types before, which may be why.
+    #[error("{error}\n  the object's types were left out: {reason}")]
+    WithoutTypes {
+        /// The failure.
+        error: Box<LoadError>,
+        /// Why the types were left out.
+        reason: String,
+    },
+}
+
+impl LoadError {
+    /// The kernel's error at the bottom of this one, if there is one.
+    pub fn kernel(&self) -> Option<&KernelError> {
+        match self {
+            LoadError::Kernel(error) => Some(error),
+            LoadError::WithoutTypes { error, .. } => error.kernel(),
+            LoadError::Object(_) | LoadError::Incompatible { .. } | LoadError::Slot { .. } => None,
+        }
+    }
+
+    /// The verifier's whole log, where it wrote one.
+    pub fn log(&self) -> Option<&str> {
+        match self.kernel()? {
+            KernelError::Rejected(rejection) => Some(&rejection.log),
+            KernelError::Refused { .. } | KernelError::Permission { .. } | KernelError::Usage { .. } => None,
+        }
+    }
+}

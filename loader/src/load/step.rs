@@ -1,0 +1,123 @@
+//! The steps of a load, typed, for whoever watches it.
+
+use std::time::Duration;
+
+use crate::kernel::ProgramInfo;
+use crate::object::{MapFds, MapPlan, Patch, ProgramPlan, Spec};
+
+/// Watches a load.
+pub trait Observer {
+    /// Called when the step has succeeded.
+    fn step(&mut self, step: &Step<'_>);
+}
+
+/// Nobody watches.
+impl Observer for () {
+    fn step(&mut self, _: &Step<'_>) {}
+}
+
+impl<F: FnMut(&Step<'_>)> Observer for F {
+    fn step(&mut self, step: &Step<'_>) {
+        self(step);
+    }
+}
+
+/// One step. Those named `…Planned` and [`Step::ObjectRead`] come before the first system call, in a dry run too.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Step<'a> {
+    /// The object's bytes were understood.
+    ObjectRead {
+        /// What they say.
+        spec: &'a Spec,
+    },
+    /// The object has types, which will be loaded first.
+    BtfPlanned {
+        /// How many.
+        types: usize,
+    },
+    /// This map will be created.
+    MapPlanned {
+        /// With these properties.
+        map: &'a MapPlan,
+    },
+    /// This program will be loaded, made of these functions and with these places to fill in.
+    ProgramPlanned {
+        /// Its instructions, patches and records.
+        program: &'a ProgramPlan,
+    },
+    /// The kernel is too old for some kinds of types; they were replaced.
+    BtfSimplified {
+        /// Which.
+        kinds: &'a [&'static str],
+    },
+    /// The types are in the kernel.
+    BtfLoaded {
+        /// The kernel's number for them.
+        id: u32,
+        /// Our descriptor.
+        fd: i32,
+        /// Their size in the kernel.
+        bytes: u32,
+    },
+    /// The load goes on without types.
+    BtfLeftOut {
+        /// The kernel's objection.
+        reason: &'a str,
+    },
+    /// A map was created.
+    MapCreated {
+        /// Its plan.
+        map: &'a MapPlan,
+        /// Our descriptor.
+        fd: i32,
+        /// The kernel's number for it.
+        id: u32,
+    },
+    /// The map exists without its types, which the kernel refused.
+    MapTypesLeftOut {
+        /// Its plan.
+        map: &'a MapPlan,
+    },
+    /// An existing map is used.
+    MapReused {
+        /// The plan it fits.
+        map: &'a MapPlan,
+        /// Our descriptor.
+        fd: i32,
+        /// The kernel's number for it.
+        id: u32,
+    },
+    /// The object's data was written into its map.
+    MapFilled {
+        /// Its plan.
+        map: &'a MapPlan,
+        /// How many bytes.
+        bytes: usize,
+    },
+    /// The map is read-only now.
+    MapFrozen {
+        /// Its plan.
+        map: &'a MapPlan,
+    },
+    /// An instruction got its map's descriptor.
+    Relocated {
+        /// The program.
+        program: &'a ProgramPlan,
+        /// The place, and what the object called the map.
+        patch: &'a Patch,
+        /// The descriptors, by the plan's map numbers.
+        fds: &'a MapFds,
+    },
+    /// The verifier accepted the program.
+    ProgramLoaded {
+        /// Its plan.
+        program: &'a ProgramPlan,
+        /// Our descriptor.
+        fd: i32,
+        /// What the kernel says about it.
+        info: &'a ProgramInfo,
+        /// How long it took.
+        elapsed: Duration,
+    },
+}

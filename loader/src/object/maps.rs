@@ -1,0 +1,315 @@
+//! Maps as `.maps` defines them: each variable's type is a struct whose members say everything by their types.
+//!
+//! C writes `__uint(type, BPF_MAP_TYPE_HASH)`, which is `int (*type)[1]`: a pointer to an array, whose length is the number;
+//! and `__type(key, u32)`, which is `u32 *key`. Rust writes the same with `*const [i32; 1]` and `*const u32`. The rules are
+//! libbpf's (`parse_btf_map_def` in src/libbpf.c).
+
+use xdplb_linker::btf::{Btf, Composite, Kind, Member, TypeId};
+use xdplb_linker::elf::{Object, Place, RelocationKind, Section, SectionIndex, SymbolKind};
+
+use super::ObjectError;
+use crate::uapi::MapType;
+
+/// A map to create.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MapSpec {
+    /// The variable's name, or the section's for global data.
+    pub name: String,
+    /// `BPF_MAP_TYPE_*`.
+    pub map_type: MapType,
+    /// Bytes.
+    pub key_size: u32,
+    /// Bytes.
+    pub value_size: u32,
+    /// Entries; 0 where the object leaves it open.
+    pub max_entries: u32,
+    /// `BPF_F_*` of [`crate::uapi::map_flags`].
+    pub map_flags: u32,
+    /// What the map type makes of it.
+    pub map_extra: u64,
+    /// With `BPF_F_NUMA_NODE`: where to allocate.
+    pub numa_node: u32,
+    /// Whether the object asks for a pin.
+    pub pinning: Pinning,
+    /// BTF type of the key; `VOID` when only the size is known.
+    pub key_type: TypeId,
+    /// BTF type of the value; `VOID` when only the size is known.
+    pub value_type: TypeId,
+    /// For a map of maps: what the maps in it look like.
+    pub inner: Option<Box<MapSpec>>,
+    /// What to put into which slot once all exist.
+    pub values: Vec<(u32, SlotValue)>,
+    /// For global data: the only value, as the object has it. `.bss` has zeros, which need not be written.
+    pub contents: Option<Vec<u8>>,
+    /// Whether the map is made read-only before programs load.
+    pub freeze: Freeze,
+    /// Where in the object it is defined: relocations name it so.
+    pub(super) place: (SectionIndex, u64),
+}
+
+/// `LIBBPF_PIN_*`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pinning {
+    /// None asked for.
+    None,
+    /// Under the map's name in the pin directory.
+    ByName,
+}
+
+/// Whether user space gives up writing to a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freeze {
+    /// No.
+    No,
+    /// Once its contents are written: constants.
+    BeforePrograms,
+}
+
+/// What a slot of a map holds from the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SlotValue {
+    /// A map, by name.
+    Map(String),
+    /// A program, by name.
+    Program(String),
+}
+
+impl MapSpec {
+    pub(super) fn new(name: &str, place: (SectionIndex, u64)) -> Self {
+        MapSpec {
+            name: name.to_string(),
+            map_type: MapType::UNSPEC,
+            key_size: 0,
+            value_size: 0,
+            max_entries: 0,
+            map_flags: 0,
+            map_extra: 0,
+            numa_node: 0,
+            pinning: Pinning::None,
+            key_type: TypeId::VOID,
+            value_type: TypeId::VOID,
+            inner: None,
+            values: Vec::new(),
+            contents: None,
+            freeze: Freeze::No,
+            place,
+        }
+    }
+}
+
+/// Reads every map of `.maps`, in the order of the section.
+pub(super) fn read(object: &Object<'_>, btf: Option<&Btf>) -> Result<Vec<MapSpec>, ObjectError> {
+    let Some((index, section)) = object.section_named(".maps") else { return Ok(Vec::new()) };
+    if section.size == 0 {
+        return Ok(Vec::new());
+    }
+    let Some(btf) = btf else {
+        return Err(ObjectError::in_section(".maps", "the object has no .BTF, which holds the maps' types"));
+    };
+    let Some((_, datasec)) = btf.datasec(".maps") else {
+        return Err(ObjectError::in_section(".maps", ".BTF does not describe this section"));
+    };
+    let mut maps = Vec::new();
+    for var in &datasec.vars {
+        let at = u64::from(var.offset);
+        let name = btf.type_name(var.ty).to_string();
+        let ty = match btf.get(var.ty).map(|ty| &ty.kind) {
+            Some(Kind::Var(var)) => var.ty,
+            _ => return Err(ObjectError::at(".maps", at, format!("`{name}` is not a variable"))),
+        };
+        let reader = Reader { object, btf, section, map: &name, at };
+        let mut map = MapSpec::new(&name, (index, at));
+        reader.definition(&mut map, ty, Level::Outer)?;
+        maps.push(map);
+    }
+    maps.sort_by_key(|map| map.place.1);
+    // Each map's definition must be where a symbol says, or relocations could not name it.
+    Ok(maps)
+}
+
+/// A definition of its own, or the template inside a map of maps.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Outer,
+    Inner,
+}
+
+struct Reader<'a, 'o> {
+    object: &'a Object<'o>,
+    btf: &'a Btf,
+    section: &'a Section<'o>,
+    map: &'a str,
+    at: u64,
+}
+
+impl Reader<'_, '_> {
+    fn error(&self, cause: impl std::fmt::Display) -> ObjectError {
+        ObjectError::at(".maps", self.at, format!("map `{}`: {cause}", self.map))
+    }
+
+    fn definition(&self, map: &mut MapSpec, ty: TypeId, level: Level) -> Result<(), ObjectError> {
+        let Some((_, Kind::Struct(composite))) = self.btf.resolve(ty).map(|(id, ty)| (id, &ty.kind)) else {
+            return Err(self.error("its type is not a struct"));
+        };
+        for member in &composite.members {
+            self.member(map, composite, member, level)?;
+        }
+        if map.map_type == MapType::UNSPEC {
+            return Err(self.error("it has no member `type`"));
+        }
+        if map.map_type.is_map_of_maps() && map.inner.is_none() && level == Level::Inner {
+            return Err(self.error("a map of maps of maps is not possible"));
+        }
+        Ok(())
+    }
+
+    fn member(
+        &self,
+        map: &mut MapSpec,
+        composite: &Composite,
+        member: &Member,
+        level: Level,
+    ) -> Result<(), ObjectError> {
+        let name = self.btf.name(member.name);
+        match name {
+            "type" => map.map_type = MapType(self.number(member)?),
+            "max_entries" => map.max_entries = self.number(member)?,
+            "map_flags" => map.map_flags = self.number(member)?,
+            "map_extra" => map.map_extra = self.wide_number(member)?,
+            "numa_node" => {
+                map.numa_node = self.number(member)?;
+                map.map_flags |= crate::uapi::map_flags::NUMA_NODE;
+            }
+            "pinning" => {
+                map.pinning = match (self.number(member)?, level) {
+                    (0, _) => Pinning::None,
+                    (1, Level::Outer) => Pinning::ByName,
+                    (1, Level::Inner) => return Err(self.error("an inner map cannot be pinned")),
+                    (other, _) => return Err(self.error(format!("pinning {other} is unknown: 0 and 1 are"))),
+                }
+            }
+            "key_size" => self.size(&mut map.key_size, self.number(member)?, name)?,
+            "value_size" => self.size(&mut map.value_size, self.number(member)?, name)?,
+            "key" => {
+                let (id, size) = self.pointee(member)?;
+                self.size(&mut map.key_size, size, name)?;
+                map.key_type = id;
+            }
+            "value" => {
+                let (id, size) = self.pointee(member)?;
+                self.size(&mut map.value_size, size, name)?;
+                map.value_type = id;
+            }
+            "values" => self.values(map, composite, member, level)?,
+            other => return Err(self.error(format!("member `{other}` is unknown"))),
+        }
+        Ok(())
+    }
+
+    /// Sets a size that may have been set by the other of `key`/`key_size` before: they must agree.
+    fn size(&self, place: &mut u32, size: u32, name: &str) -> Result<(), ObjectError> {
+        if *place != 0 && *place != size {
+            return Err(self.error(format!("`{name}` says {size} bytes, another member said {place}")));
+        }
+        *place = size;
+        Ok(())
+    }
+
+    fn number(&self, member: &Member) -> Result<u32, ObjectError> {
+        u32::try_from(self.wide_number(member)?).map_err(|_| {
+            self.error(format!("`{}` does not fit 32 bits", self.btf.name(member.name)))
+        })
+    }
+
+    /// `__uint`: a pointer to an array, whose length is the number. `__ulong`: an enum, whose only value is.
+    fn wide_number(&self, member: &Member) -> Result<u64, ObjectError> {
+        let resolve = |id| self.btf.resolve(id).map(|(_, ty)| &ty.kind);
+        match resolve(member.ty) {
+            Some(Kind::Ptr(target)) => {
+                if let Some(Kind::Array(array)) = resolve(*target) {
+                    return Ok(array.count.into());
+                }
+            }
+            Some(Kind::Enum(e)) => {
+                if let [value] = e.values[..] {
+                    return Ok(value.value as u32 as u64);
+                }
+            }
+            Some(Kind::Enum64(e)) => {
+                if let [value] = e.values[..] {
+                    return Ok(value.value);
+                }
+            }
+            _ => {}
+        }
+        let name = self.btf.name(member.name);
+        Err(self.error(format!("`{name}` is not a number: it should be a pointer to an array of that length")))
+    }
+
+    /// `__type`: a pointer to the type.
+    fn pointee(&self, member: &Member) -> Result<(TypeId, u32), ObjectError> {
+        let name = self.btf.name(member.name);
+        let Some(Kind::Ptr(target)) = self.btf.resolve(member.ty).map(|(_, ty)| &ty.kind) else {
+            return Err(self.error(format!("`{name}` is not a pointer to a type")));
+        };
+        let size = self.btf.size_of(*target).and_then(|size| u32::try_from(size).ok());
+        size.map(|size| (*target, size)).ok_or_else(|| self.error(format!("the type of `{name}` has no size")))
+    }
+
+    /// `__array(values, …)`: pointers to what the slots hold, as many as the object fills.
+    fn values(
+        &self,
+        map: &mut MapSpec,
+        composite: &Composite,
+        member: &Member,
+        level: Level,
+    ) -> Result<(), ObjectError> {
+        if level == Level::Inner {
+            return Err(self.error("an inner map cannot have `values`"));
+        }
+        let resolve = |id| self.btf.resolve(id).map(|(_, ty)| &ty.kind);
+        let target = match resolve(member.ty) {
+            Some(Kind::Array(array)) => match resolve(array.element) {
+                Some(Kind::Ptr(target)) => *target,
+                _ => return Err(self.error("`values` is not an array of pointers")),
+            },
+            _ => return Err(self.error("`values` is not an array")),
+        };
+        if map.map_type.is_map_of_maps() {
+            let inner_name = format!("{}.inner", self.map);
+            let mut inner = MapSpec::new(&inner_name, map.place);
+            self.definition(&mut inner, target, Level::Inner)?;
+            map.inner = Some(Box::new(inner));
+        } else if map.map_type != MapType::PROG_ARRAY {
+            return Err(self.error(format!("a {} map has no `values`", map.map_type)));
+        }
+        // The slots that are filled carry a relocation each; they follow the struct's other members.
+        let first = self.at.saturating_add(u64::from(member.bit_offset / 8));
+        let end = self.definition_end(composite);
+        for relocation in &self.section.relocations {
+            if relocation.offset < first || relocation.offset >= end || relocation.kind != RelocationKind::Abs64 {
+                continue;
+            }
+            let Some(symbol) = self.object.symbols.get(relocation.symbol.0) else { continue };
+            let name = symbol.name.to_string();
+            let value = match symbol.kind {
+                SymbolKind::Func => SlotValue::Program(name),
+                _ => SlotValue::Map(name),
+            };
+            map.values.push((((relocation.offset - first) / 8) as u32, value));
+        }
+        Ok(())
+    }
+
+    /// Where this map's definition ends: the size is the symbol's, for `values` makes it longer than the struct.
+    fn definition_end(&self, composite: &Composite) -> u64 {
+        let size = self
+            .object
+            .symbols
+            .iter()
+            .find(|symbol| symbol.name == self.map && matches!(symbol.place, Place::Section(_)))
+            .map_or(0, |symbol| symbol.size)
+            .max(composite.size.into());
+        self.at.saturating_add(size)
+    }
+}

@@ -1,0 +1,146 @@
+//! func_info and line_info: gathered for one program, counted in its instructions, and checked against the kernel's rules.
+//!
+//! The kernel wants func_info to have exactly one record a subprogram, the first at 0, and line_info to have one at the first
+//! instruction of each, none on the second slot of a ld_imm64, both strictly ascending (`check_btf_func` and `check_btf_line`
+//! in kernel/bpf/verifier.c). Records that break a rule would fail the whole program, so they are left out, with the reason.
+
+use std::collections::HashMap;
+
+use xdplb_linker::btf::Btf;
+use xdplb_linker::btf_ext::{BtfExt, FuncInfo, Group, LineInfo, Record};
+use xdplb_linker::elf::Object;
+use xdplb_linker::insn::{self, Insn, InsnIndex};
+
+use super::ObjectError;
+use super::btf::relocated;
+use super::spec::Function;
+
+/// The records of the object, by section of code, ascending, with offsets in instructions.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Records {
+    func_info: HashMap<String, Vec<FuncInfo>>,
+    line_info: HashMap<String, Vec<LineInfo>>,
+    core_relos: HashMap<String, Vec<u32>>,
+}
+
+/// A function's place in a program.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Placed {
+    /// Index into `Spec::functions`.
+    pub(super) function: usize,
+    /// Where its first instruction went.
+    pub(super) at: InsnIndex,
+}
+
+/// Where an instruction comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceLine {
+    /// As the compiler was given it.
+    pub file: String,
+    /// From 1.
+    pub line: u32,
+    /// The text of the line; often empty in Rust objects.
+    pub text: String,
+}
+
+impl std::fmt::Display for SourceLine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+impl Records {
+    pub(super) fn read(object: &Object<'_>, btf: Option<&Btf>) -> Result<Self, ObjectError> {
+        let (Some((_, section)), Some(btf)) = (object.section_named(".BTF.ext"), btf) else {
+            return Ok(Self::default());
+        };
+        let ext = BtfExt::parse(&relocated(object, section))?;
+        let core = by_section(&ext.core_relos, btf);
+        Ok(Records {
+            func_info: by_section(&ext.func_info, btf),
+            line_info: by_section(&ext.line_info, btf),
+            core_relos: core
+                .into_iter()
+                .map(|(section, relos)| (section, relos.iter().map(|relo| relo.insn_off).collect()))
+                .collect(),
+        })
+    }
+
+    /// The first instruction of a function that asks for a CO-RE relocation.
+    pub(super) fn core_relo_in(&self, section: &str, function: &Function) -> Option<u32> {
+        let relos = self.core_relos.get(section)?;
+        let first = relos.partition_point(|&insn| insn < function.start);
+        relos.get(first).copied().filter(|&insn| insn < function.start + function.len)
+    }
+
+    /// The func_info of a program laid out so; `Err` says why it has none.
+    pub(super) fn func_info(
+        &self,
+        placed: &[Placed],
+        function: impl Fn(usize) -> (String, Function),
+    ) -> Result<Vec<FuncInfo>, String> {
+        placed
+            .iter()
+            .map(|place| {
+                let (section, function) = function(place.function);
+                let records = self.func_info.get(&section).map_or(&[][..], Vec::as_slice);
+                let at = records.partition_point(|record| record.insn_off < function.start);
+                match records.get(at) {
+                    Some(record) if record.insn_off == function.start => Ok(record.at(place.at.0)),
+                    _ => Err(format!("function `{}` has no func_info", function.name)),
+                }
+            })
+            .collect()
+    }
+
+    /// The line_info of a program laid out so; `Err` says why it has none.
+    pub(super) fn line_info(
+        &self,
+        btf: &Btf,
+        insns: &[Insn],
+        placed: &[Placed],
+        function: impl Fn(usize) -> (String, Function),
+    ) -> Result<Vec<LineInfo>, String> {
+        let mut lines: Vec<LineInfo> = Vec::new();
+        for place in placed {
+            let (section, function) = function(place.function);
+            let records = self.line_info.get(&section).map_or(&[][..], Vec::as_slice);
+            let first = records.partition_point(|record| record.insn_off < function.start);
+            let end = function.start + function.len;
+            let own = records[first..].iter().take_while(|record| record.insn_off < end);
+            let before = lines.len();
+            for record in own {
+                let at = record.insn_off - function.start + place.at.0;
+                let strings = btf.strings.len();
+                let named = (record.file_name.0 as usize) < strings && (record.line.0 as usize) < strings;
+                if named && lines.last().is_none_or(|last| last.insn_off < at) {
+                    lines.push(record.at(at));
+                }
+            }
+            if lines.get(before).is_none_or(|first| first.insn_off != place.at.0) {
+                return Err(format!("function `{}` has no source line at its beginning", function.name));
+            }
+        }
+        // A record on the second slot of a ld_imm64 belongs to no instruction.
+        let seconds: std::collections::HashSet<u32> =
+            insn::steps(insns).filter(|step| step.insn.is_ld_imm64()).map(|step| step.at.0 + 1).collect();
+        lines.retain(|line| !seconds.contains(&line.insn_off));
+        Ok(lines)
+    }
+}
+
+/// Groups by the text of the section's name, with offsets turned into instruction counts, ascending.
+fn by_section<R: Record + Copy>(groups: &[Group<R>], btf: &Btf) -> HashMap<String, Vec<R>> {
+    let mut sections: HashMap<String, Vec<R>> = HashMap::new();
+    for group in groups {
+        let records = sections.entry(btf.name(group.section).to_string()).or_default();
+        records.extend(group.records.iter().map(|record| record.at(record.insn_off() / Insn::SIZE as u32)));
+    }
+    sections.values_mut().for_each(|records| records.sort_by_key(Record::insn_off));
+    sections
+}
+
+/// The bytes of records, as the kernel takes them.
+pub(super) fn encode<R: Record>(records: &[R]) -> Vec<u8> {
+    records.iter().flat_map(Record::to_words).flat_map(u32::to_le_bytes).collect()
+}

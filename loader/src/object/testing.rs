@@ -1,0 +1,1 @@
+//! Objects built for tests.
