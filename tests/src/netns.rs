@@ -5,7 +5,6 @@
 //! descriptor wherever it takes a name.
 
 use std::fs::File;
-use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::panic::resume_unwind;
@@ -99,9 +98,8 @@ impl Netns {
         let mut command = Command::new("ip");
         command.args(["-batch", "-"]).stdin(Stdio::piped());
         self.enter(&mut command)?;
-        let output = run::with_input(command, Duration::from_secs(20), |stdin| {
-            stdin.write_all(lines.as_bytes())
-        })?;
+        let feed = run::feed_all(lines.as_bytes());
+        let output = run::with_input(command, Duration::from_secs(20), feed)?;
         ensure!(
             output.code == Some(0),
             "ip in {}: {}{}\n  {}",
