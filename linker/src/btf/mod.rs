@@ -18,7 +18,7 @@ mod walk;
 pub use names::valid_name;
 pub(crate) use parse::{MAGIC, VERSION, check_magic};
 pub use repair::repair;
-pub use strings::{StrId, Strings};
+pub use strings::{MAX_TEXT, StrId, Strings};
 pub use subset::{Importer, Renumbering};
 
 use crate::error::ParseError;

@@ -14,8 +14,6 @@ pub(crate) const MAGIC: u16 = 0xeb9f;
 pub(crate) const VERSION: u8 = 1;
 /// Bytes of `struct btf_header`.
 pub(super) const HEADER_LEN: usize = 24;
-/// Longest name accepted. The kernel takes 127 or 511; Rust type names before their repair are longer.
-const MAX_NAME: usize = 64 * 1024;
 
 /// Reads the whole section.
 pub(super) fn parse(bytes: &[u8]) -> Result<Btf, ParseError> {
@@ -279,12 +277,6 @@ fn check_references(types: &[Type], offsets: &[u64], strings: &Strings) -> Resul
                     what: "string offset",
                     index: u64::from(name.0),
                     count: strings.len() as u64,
-                });
-            } else if strings.get(name).len() > MAX_NAME {
-                bad = Some(Cause::TooLarge {
-                    what: "name",
-                    size: strings.get(name).len() as u64,
-                    limit: MAX_NAME as u64,
                 });
             }
         });

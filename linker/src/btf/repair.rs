@@ -16,6 +16,7 @@ pub fn repair(mut btf: Btf) -> Btf {
     sizes(&mut btf);
     untyped(&mut btf);
     members(&mut btf);
+    map_definitions(&mut btf);
     parameters(&mut btf);
     names(&mut btf);
     btf
@@ -47,7 +48,11 @@ fn sizes(btf: &mut Btf) {
 /// at all but a type that is only declared; then it is left out (member) or taken for the same four bytes.
 fn untyped(btf: &mut Btf) {
     let sized: Vec<bool> = std::iter::once(false)
-        .chain(btf.iter().map(|(id, _)| btf.size_of(id).is_some()))
+        .chain(btf.iter().map(|(id, ty)| match &ty.kind {
+            // An array of `char` gets its size here too.
+            Kind::Array(array) if array.element == TypeId::VOID => true,
+            _ => btf.size_of(id).is_some(),
+        }))
         .collect();
     let has_size = |id: TypeId| sized.get(id.0 as usize).copied().unwrap_or(false);
     let char_id = TypeId(btf.len() as u32 + 1);
@@ -138,6 +143,42 @@ fn members(btf: &mut Btf) {
     });
     for wrapper in wrappers {
         btf.add("", Kind::Struct(wrapper));
+    }
+}
+
+/// A map's definition is a struct whose members are its fields, and libbpf refuses a field it does not know. Members
+/// that take no room (`PhantomData`, which Rust wants where a type is only named) are no fields.
+fn map_definitions(btf: &mut Btf) {
+    let Some((_, section)) = btf.datasec(".maps") else {
+        return;
+    };
+    let definitions: BTreeSet<TypeId> = section
+        .vars
+        .iter()
+        .filter_map(|info| match &btf.get(info.ty)?.kind {
+            Kind::Var(var) => Some(btf.resolve(var.ty)?.0),
+            _ => None,
+        })
+        .collect();
+    for id in definitions {
+        let Some(mut ty) = btf.get(id).cloned() else {
+            continue;
+        };
+        if let Kind::Struct(definition) = &mut ty.kind {
+            definition.members.retain(|member| {
+                !matches!(
+                    btf.resolve(member.ty),
+                    Some((
+                        _,
+                        super::Type {
+                            kind: Kind::Struct(Composite { size: 0, .. }),
+                            ..
+                        }
+                    ))
+                )
+            });
+        }
+        btf.set(id, ty);
     }
 }
 

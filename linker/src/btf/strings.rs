@@ -21,6 +21,17 @@ pub struct Strings {
     known: HashMap<String, StrId>,
 }
 
+/// Longest text that is looked at. It bounds the work that overlapping strings of a hostile file could make.
+pub const MAX_TEXT: usize = 4096;
+
+fn clipped(text: &str) -> &str {
+    let mut end = text.len().min(MAX_TEXT);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
 impl PartialEq for Strings {
     fn eq(&self, other: &Self) -> bool {
         self.text == other.text
@@ -84,16 +95,19 @@ impl Strings {
         })
     }
 
-    /// The string that starts there, without its NUL; empty for an offset that starts none.
+    /// The string that starts there, without its NUL; empty for an offset that starts none. Of a very long one (the
+    /// text of a line of generated code, say) the first [`MAX_TEXT`] bytes.
     pub fn get(&self, id: StrId) -> &str {
         let tail = self.text.get(id.0 as usize..).unwrap_or("");
-        let end = tail.bytes().position(|byte| byte == 0).unwrap_or(0);
-        &tail[..end]
+        let tail = clipped(tail);
+        let end = tail.bytes().position(|byte| byte == 0);
+        &tail[..end.unwrap_or(tail.len())]
     }
 
-    /// The offset of `text`, which is added when it is not there yet. A NUL and what follows it is cut off.
+    /// The offset of `text`, which is added when it is not there yet. A NUL and what follows it is cut off, and so is
+    /// what goes beyond [`MAX_TEXT`].
     pub fn intern(&mut self, text: &str) -> StrId {
-        let text = text.split('\0').next().unwrap_or("");
+        let text = clipped(text.split('\0').next().unwrap_or(""));
         if let Some(id) = self.known.get(text) {
             return *id;
         }

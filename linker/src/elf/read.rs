@@ -27,6 +27,7 @@ pub fn parse(bytes: &[u8]) -> Result<Object<'_>, ParseError> {
     check_identity(bytes)?;
     let header = FileHeader64::<LE>::parse(bytes).map_err(whole_file)?;
     let table = header.sections(LE, bytes).map_err(whole_file)?;
+    check_names(&table, bytes)?;
     let mut sections = read_sections(&table, bytes)?;
     let elf_symbols = table
         .symbols(LE, bytes, elf::SHT_SYMTAB)
@@ -106,6 +107,31 @@ fn check_identity(bytes: &[u8]) -> Result<(), ParseError> {
     Ok(())
 }
 
+/// No string table holds a string longer than a name can be. Names are looked up by offset and may overlap, so this
+/// keeps the work in proportion to the file.
+fn check_names(table: &Sections<'_>, bytes: &[u8]) -> Result<(), ParseError> {
+    for (index, header) in table.enumerate() {
+        if header.sh_type(LE) != elf::SHT_STRTAB {
+            continue;
+        }
+        let section = format!("section {}", index.0);
+        let data = header.data(LE, bytes).map_err(in_section(&section))?;
+        let longest = data.split(|byte| *byte == 0).map(<[u8]>::len).max();
+        if let Some(size) = longest.filter(|size| *size > MAX_NAME) {
+            return Err(ParseError::new(
+                section,
+                0,
+                Cause::TooLarge {
+                    what: "name",
+                    size: size as u64,
+                    limit: MAX_NAME as u64,
+                },
+            ));
+        }
+    }
+    Ok(())
+}
+
 fn read_sections<'a>(
     table: &Sections<'a>,
     bytes: &'a [u8],
@@ -180,17 +206,6 @@ fn kind_counts(kind: elf::SectionType) -> bool {
 fn text<'a>(name: object::read::Result<&'a [u8]>, whose: &str) -> Result<&'a str, ParseError> {
     let bad = |why: &str| ParseError::new(whose, 0, Cause::Elf(why.to_owned()));
     let bytes = name.map_err(|error| bad(&error.to_string()))?;
-    if bytes.len() > MAX_NAME {
-        return Err(ParseError::new(
-            whose,
-            0,
-            Cause::TooLarge {
-                what: "name",
-                size: bytes.len() as u64,
-                limit: MAX_NAME as u64,
-            },
-        ));
-    }
     std::str::from_utf8(bytes).map_err(|_| bad("the name is not UTF-8"))
 }
 
@@ -201,10 +216,7 @@ fn read_symbols<'a>(
     let mut symbols = Vec::with_capacity(table.len());
     for (index, symbol) in table.enumerate() {
         let whose = || format!("symbol {}", index.0);
-        let name = match symbol.name(LE, table.strings()) {
-            Ok(name) => text(Ok(name), &whose())?,
-            Err(error) => text(Err(error), &whose())?,
-        };
+        let name = text(symbol.name(LE, table.strings()), &whose())?;
         let place = match symbol.st_shndx(LE) {
             elf::SHN_UNDEF => Place::Undefined,
             elf::SHN_ABS => Place::Absolute,

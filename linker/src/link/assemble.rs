@@ -32,9 +32,9 @@ pub(super) fn image(
             };
             for reference in &references[id.0] {
                 let at = location.offset + reference.offset;
-                let (symbol, addend) =
-                    symbols.refer(modules, layout, reference.target, reference.kind);
-                patch(&mut bytes, at, reference, addend, is_code(atoms, reference));
+                let to_function = is_code(atoms, reference);
+                let (symbol, addend) = symbols.refer(modules, layout, reference, to_function);
+                patch(&mut bytes, at, reference, addend, to_function);
                 relocations.push(ImageRelocation {
                     offset: at,
                     kind: reference.kind,
@@ -226,21 +226,14 @@ impl Symbols {
         &mut self,
         modules: &[Module<'_>],
         layout: &Layout<'_>,
-        target: Target,
-        kind: RelocationKind,
+        reference: &Reference,
+        to_function: bool,
     ) -> (usize, i64) {
-        match target {
+        let kind = reference.kind;
+        match reference.target {
             Target::External { module, symbol } => {
                 let symbol = &modules[module.0].object.symbols[symbol.0];
-                let addend = match kind {
-                    // Calls of kernel functions keep -1, as libbpf expects.
-                    RelocationKind::Call
-                    | RelocationKind::Imm64
-                    | RelocationKind::Abs64
-                    | RelocationKind::Abs32
-                    | RelocationKind::Nodyld32 => 0,
-                };
-                (self.external(symbol.name, symbol.binding), addend)
+                (self.external(symbol.name, symbol.binding), 0)
             }
             Target::Atom { atom, offset } => {
                 // What a live atom refers to is live, so it has a place.
@@ -253,8 +246,11 @@ impl Symbols {
                     section: base.section,
                     offset,
                 };
+                // libbpf takes the address of a local function by its section (`sym_is_subprog`).
+                let by_section = to_function && kind == RelocationKind::Imm64;
                 if let Some((at, index)) = self.by_place.range(..=place).next_back()
                     && at.section == place.section
+                    && !by_section
                 {
                     let inside = offset - at.offset;
                     if inside == 0 || inside < self.all[*index].size {

@@ -4,9 +4,10 @@ use super::atoms::{AtomId, Atoms};
 use super::inputs::Module;
 use super::live::Live;
 use super::resolve::{self, Reference, References, Target, target_name};
+use super::source::atom_name;
 use super::types::is_declared_extern;
 use super::{LinkError, Problem};
-use crate::elf::{Binding, RelocationKind};
+use crate::elf::RelocationKind;
 use crate::insn::{BPF_PSEUDO_CALL, Insn, steps};
 
 /// What LLVM calls where the program must not arrive (`unreachable`), since LLVM 21.
@@ -36,6 +37,15 @@ pub(super) fn code(
     Ok(())
 }
 
+/// Rust's own functions, which no author of a program can change.
+fn is_library(function: &str) -> bool {
+    [
+        "core::", "<core::", "alloc::", "<alloc::", "std::", "<std::",
+    ]
+    .iter()
+    .any(|library| function.starts_with(library))
+}
+
 /// The atom that is being checked, with what its errors need.
 struct Checked<'c, 'a> {
     modules: &'c [Module<'a>],
@@ -46,9 +56,33 @@ struct Checked<'c, 'a> {
 
 impl Checked<'_, '_> {
     fn fail(&self, offset: u64, problem: Problem) -> Result<(), LinkError> {
-        let path = self.live.path(self.modules, self.atoms, self.id);
-        let atom = self.atoms.get(self.id);
-        Err(resolve::at(self.modules, atom, offset, path, problem))
+        let way = self.live.way(self.id, offset);
+        Err(self.error(&way, problem))
+    }
+
+    /// A panic is reported where the author can do something about it: at the last call on the way to it that is not
+    /// in Rust's own library.
+    fn panic(&self, offset: u64) -> Result<(), LinkError> {
+        let mut way = self.live.way(self.id, offset);
+        let mut function = None;
+        while let Some((last, _)) = way.last()
+            && way.len() > 1
+            && is_library(&self.name(*last))
+        {
+            function = Some(self.name(*last));
+            way.pop();
+        }
+        Err(self.error(&way, Problem::Panic(function)))
+    }
+
+    fn name(&self, id: AtomId) -> String {
+        atom_name(self.modules, self.atoms.get(id))
+    }
+
+    fn error(&self, way: &[(AtomId, u64)], problem: Problem) -> LinkError {
+        let (id, offset) = way.last().copied().unwrap_or((self.id, 0));
+        let path = way.iter().map(|(id, _)| self.name(*id)).collect();
+        resolve::at(self.modules, self.atoms.get(id), offset, path, problem)
     }
 
     fn reference(&self, reference: &Reference) -> Result<(), LinkError> {
@@ -59,9 +93,8 @@ impl Checked<'_, '_> {
                 let module = &self.modules[module.0];
                 let symbol = &module.object.symbols[symbol.0];
                 if symbol.name == TRAP {
-                    self.fail(reference.offset, Problem::Panic)
-                } else if symbol.binding == Binding::Weak || is_declared_extern(module, symbol.name)
-                {
+                    self.panic(reference.offset)
+                } else if is_declared_extern(module, symbol.name) {
                     Ok(())
                 } else {
                     self.fail(reference.offset, Problem::Undefined(name()))
@@ -106,7 +139,7 @@ impl Checked<'_, '_> {
                 return self.fail(offset, Problem::CutCode);
             }
             if step.insn.is_self_jump() {
-                return self.fail(offset, Problem::Panic);
+                return self.panic(offset);
             }
             if let Some(distance) = step.insn.jump_distance() {
                 let target = i64::from(step.at.0) + 1 + i64::from(distance);

@@ -69,9 +69,10 @@ pub enum Problem {
     /// No input defines what is wanted here.
     #[error("`{0}` is not defined by any input")]
     Undefined(String),
-    /// A panic, which BPF has no way to carry out, can be reached.
-    #[error("a panic can be reached here: it became a jump to itself, which the kernel refuses")]
-    Panic,
+    /// A panic can be reached, through this function of Rust's library if it was not inlined. It compiled to a jump
+    /// to itself, which the kernel refuses.
+    #[error("this can panic{}, and BPF has no way to", .0.as_ref().map(|f| format!(" (`{f}`)")).unwrap_or_default())]
+    Panic(Option<String>),
     /// A jump leaves its function.
     #[error("jump to {0:+#x} leaves the function")]
     JumpOut(i64),
@@ -95,8 +96,8 @@ pub enum Problem {
     /// C's tentative definitions have no place.
     #[error("`{0}` is a tentative definition: compile with -fno-common")]
     Common(String),
-    /// Code at no function: nothing can refer to it.
-    #[error("a relocation applies to bytes that belong to nothing")]
+    /// A call without a relocation, whose distance leads out of its section.
+    #[error("this call leads to no function")]
     Nowhere,
 }
 

@@ -81,32 +81,42 @@ fn pull<'a>(modules: &mut Vec<Module<'a>>, mut candidates: Vec<Module<'a>>) {
         modules.append(&mut candidates);
     }
     loop {
-        let mut defined: BTreeSet<&str> = BTreeSet::new();
-        let mut missing: BTreeSet<&str> = BTreeSet::new();
-        for symbol in modules.iter().flat_map(|module| &module.object.symbols) {
-            match symbol.place {
-                Place::Undefined if symbol.binding == Binding::Global => {
-                    missing.insert(symbol.name);
+        let mut missing = missing(modules);
+        let before = modules.len();
+        let mut left = Vec::new();
+        for candidate in candidates {
+            let symbols = &candidate.object.symbols;
+            if symbols
+                .iter()
+                .any(|symbol| is_definition(symbol) && missing.contains(symbol.name))
+            {
+                for symbol in symbols.iter().filter(|symbol| is_definition(symbol)) {
+                    missing.remove(symbol.name);
                 }
-                _ if is_definition(symbol) => {
-                    defined.insert(symbol.name);
-                }
-                _ => {}
+                modules.push(candidate);
+            } else {
+                left.push(candidate);
             }
         }
-        let wanted = |module: &Module<'_>| {
-            module.object.symbols.iter().any(|symbol| {
-                is_definition(symbol)
-                    && missing.contains(symbol.name)
-                    && !defined.contains(symbol.name)
-            })
-        };
-        // The missing names borrow from the files, not from the modules, so that the list may grow.
-        let Some(index) = candidates.iter().position(wanted) else {
+        if modules.len() == before {
             return;
-        };
-        modules.push(candidates.remove(index));
+        }
+        // The newcomers may want something themselves.
+        candidates = left;
     }
+}
+
+/// The names that some module wants and none defines. They borrow from the files, so that the list of modules may grow.
+fn missing<'a>(modules: &[Module<'a>]) -> BTreeSet<&'a str> {
+    let symbols = || modules.iter().flat_map(|module| &module.object.symbols);
+    let mut missing: BTreeSet<&str> = symbols()
+        .filter(|symbol| symbol.place == Place::Undefined && symbol.binding == Binding::Global)
+        .map(|symbol| symbol.name)
+        .collect();
+    for symbol in symbols().filter(|symbol| is_definition(symbol)) {
+        missing.remove(symbol.name);
+    }
+    missing
 }
 
 /// Whether other modules can refer to what this symbol defines.

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, VecDeque};
 use super::atoms::{Atom, AtomId, Atoms, Home};
 use super::inputs::Module;
 use super::resolve::{References, Target, is_agreed};
-use super::source::atom_name;
 use super::{Exports, LinkError, Options};
 use crate::elf::{Binding, SymbolKind};
 
@@ -19,8 +18,8 @@ pub(super) struct Live {
 #[derive(Debug, Clone, Copy)]
 enum Why {
     Root,
-    /// That one refers to it.
-    For(AtomId),
+    /// That one refers to it, at this many bytes from its start.
+    For(AtomId, u64),
 }
 
 impl Live {
@@ -28,21 +27,16 @@ impl Live {
         self.why[id.0].is_some()
     }
 
-    /// The names on the way from a root to an atom, the root first.
-    pub(super) fn path(
-        &self,
-        modules: &[Module<'_>],
-        atoms: &Atoms<'_>,
-        id: AtomId,
-    ) -> Vec<String> {
-        let mut path = vec![atom_name(modules, atoms.get(id))];
+    /// The way from a root to a place in an atom, as places: each but the last is where the next one is called.
+    pub(super) fn way(&self, id: AtomId, offset: u64) -> Vec<(AtomId, u64)> {
+        let mut way = vec![(id, offset)];
         let mut here = id;
-        while let Some(Why::For(by)) = self.why[here.0] {
-            path.push(atom_name(modules, atoms.get(by)));
+        while let Some(Why::For(by, at)) = self.why[here.0] {
+            way.push((by, at));
             here = by;
         }
-        path.reverse();
-        path
+        way.reverse();
+        way
     }
 }
 
@@ -64,7 +58,7 @@ pub(super) fn mark(
             if let Target::Atom { atom, .. } = reference.target
                 && why[atom.0].is_none()
             {
-                why[atom.0] = Some(Why::For(id));
+                why[atom.0] = Some(Why::For(id, reference.offset));
                 queue.push_back(atom);
             }
         }

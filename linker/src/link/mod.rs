@@ -20,6 +20,7 @@ mod error;
 mod inputs;
 mod live;
 mod place;
+mod records;
 mod resolve;
 mod source;
 mod types;
@@ -75,7 +76,7 @@ pub fn link(inputs: &[Input<'_>], options: &Options) -> Result<Output, LinkError
     let live = live::mark(&modules, &atoms, &references, options)?;
     check::code(&modules, &atoms, &references, &live)?;
     // What is live is defined, jumps only within itself, and cannot panic.
-    let layout = place::layout(&modules, &atoms, &live)?;
+    let layout = place::layout(&atoms, &live)?;
     // Every live atom has its place in the output.
     let mut image = assemble::image(&modules, &atoms, &references, &layout)?;
     let debug = types::describe(&modules, &atoms, &layout, &image)?;

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use super::LinkError;
 use super::atoms::{AtomId, Atoms, Home};
-use super::inputs::Module;
 use super::live::Live;
 
 /// Largest section with bytes in the file. The kernel takes programs of 1,000,000 instructions (8 MB).
@@ -46,12 +45,7 @@ impl Layout<'_> {
 }
 
 /// Puts the atoms of a section one after the other, in the order of the inputs, each at its alignment.
-pub(super) fn layout<'a>(
-    modules: &[Module<'a>],
-    atoms: &Atoms<'a>,
-    live: &Live,
-) -> Result<Layout<'a>, LinkError> {
-    debug_assert!(!modules.is_empty());
+pub(super) fn layout<'a>(atoms: &Atoms<'a>, live: &Live) -> Result<Layout<'a>, LinkError> {
     let mut sections: Vec<PlacedSection<'a>> = Vec::new();
     let mut by_home: BTreeMap<Home<'a>, usize> = BTreeMap::new();
     for id in atoms.ids().filter(|id| live.contains(*id)) {

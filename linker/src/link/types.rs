@@ -8,18 +8,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::LinkError;
-use super::assemble::placed_code;
-use super::atoms::{Atom, AtomId, Atoms, Home};
+use super::atoms::{AtomId, Atoms};
 use super::inputs::{Module, ModuleId};
 use super::place::{Layout, Location};
-use super::source::atom_name;
-use crate::btf::{
-    self, Btf, Datasec, Func, FuncProto, Importer, Kind, Linkage, Renumbering, StrId, Type, TypeId,
-    VarSecinfo,
-};
-use crate::btf_ext::{BtfExt, CoreRelo, FuncInfo, Group, LineInfo, Record};
+use super::records::{core_relos, functions, lines};
+use crate::btf::{self, Btf, Datasec, Importer, Kind, Renumbering, TypeId, VarSecinfo};
+use crate::btf_ext::{BtfExt, CoreRelo, Group, LineInfo, Record};
 use crate::elf::write::{Content, Image, ImageSection};
-use crate::insn::{Insn, steps};
+use crate::elf::{Place, SectionIndex};
 
 /// Sections of variables and functions that are the kernel's or libbpf's: declared here, defined elsewhere.
 const EXTERN_SECTIONS: [&str; 2] = [".ksyms", ".kconfig"];
@@ -82,15 +78,15 @@ pub(super) fn is_declared_extern(module: &Module<'_>, name: &str) -> bool {
 }
 
 /// What one module's types say about what is live, in numbers of the output.
-struct Described<'m> {
+pub(super) struct Described<'m> {
     /// The repaired types of the module; its strings are the module's own.
-    source: Option<&'m super::inputs::Types>,
+    pub(super) source: Option<&'m super::inputs::Types>,
     /// Its functions by atom.
-    functions: BTreeMap<AtomId, TypeId>,
+    pub(super) functions: BTreeMap<AtomId, TypeId>,
     /// Its source lines by atom, at bytes from the atom's start.
-    lines: BTreeMap<AtomId, Vec<LineInfo>>,
+    pub(super) lines: BTreeMap<AtomId, Vec<LineInfo>>,
     /// Its CO-RE relocations by atom, at bytes from the atom's start.
-    core_relos: BTreeMap<AtomId, Vec<CoreRelo>>,
+    pub(super) core_relos: BTreeMap<AtomId, Vec<CoreRelo>>,
     /// Its variables by place.
     vars: Vec<(Location, VarSecinfo)>,
     /// What it declares and others define, by section.
@@ -174,8 +170,9 @@ impl<'m> Described<'m> {
                 }
                 continue;
             }
+            let homes = finder.sections_named(name);
             for var in &section.vars {
-                let Some(location) = finder.place(name, btf.type_name(var.ty), var.offset) else {
+                let Some(location) = finder.place(&homes, btf.type_name(var.ty), var.offset) else {
                     continue;
                 };
                 let size = match (var.size, btf.size_of(var.ty)) {
@@ -226,29 +223,35 @@ impl Finder<'_, '_> {
         found
     }
 
-    /// Where a variable lies in the output. Where an object has two sections of one name, the variable's symbol says
-    /// which one is meant.
-    fn place(&self, section: &str, var: &str, offset: u32) -> Option<Location> {
+    /// The sections of a name. Where an object has more than one, variables are told apart by their symbols.
+    fn sections_named(&self, name: &str) -> SectionsNamed<'_> {
         let object = &self.module.object;
-        let mut candidates = object.sections().filter(|(_, s)| s.name == section);
-        let first = candidates.next()?.0;
-        let chosen = if candidates.next().is_none() {
-            first
-        } else {
-            object
-                .symbols()
-                .find_map(|(_, symbol)| match symbol.place {
-                    crate::elf::Place::Section(place)
-                        if symbol.name == var && object.sections[place.0].name == section =>
-                    {
-                        Some(place)
-                    }
-                    _ => None,
-                })
-                .unwrap_or(first)
-        };
+        let all: Vec<SectionIndex> = object
+            .sections()
+            .filter(|(_, section)| section.name == name)
+            .map(|(index, _)| index)
+            .collect();
+        let mut of_symbol = BTreeMap::new();
+        if all.len() > 1 {
+            for symbol in &object.symbols {
+                if let Place::Section(section) = symbol.place
+                    && all.binary_search(&section).is_ok()
+                {
+                    of_symbol.insert(symbol.name, section);
+                }
+            }
+        }
+        SectionsNamed {
+            first: all.first().copied(),
+            of_symbol,
+        }
+    }
+
+    /// Where a variable lies in the output.
+    fn place(&self, homes: &SectionsNamed<'_>, var: &str, offset: u32) -> Option<Location> {
+        let section = homes.of_symbol.get(var).copied().or(homes.first)?;
         let offset = u64::from(offset);
-        let id = self.atoms.at(self.id, chosen, offset)?;
+        let id = self.atoms.at(self.id, section, offset)?;
         let location = self.layout.place(id)?;
         Some(Location {
             offset: location.offset + (offset - self.atoms.get(id).start),
@@ -257,178 +260,11 @@ impl Finder<'_, '_> {
     }
 }
 
-/// One func_info for each function. Functions that the compiler did not describe get a `void f(void)` of their name.
-///
-/// Only entry points stay global: a global function is verified alone, for every argument it could be given, and may
-/// return scalars only. That is C's bargain for separate verification; Rust's functions never asked for it.
-fn functions(
-    btf: &mut Btf,
-    modules: &[Module<'_>],
-    atoms: &Atoms<'_>,
-    layout: &Layout<'_>,
-    described: &[Described<'_>],
-) -> Vec<Group<FuncInfo>> {
-    let mut groups = Groups::new(layout);
-    for (id, location) in placed_code(atoms, layout) {
-        let atom = atoms.get(id);
-        let linkage = match atom.home {
-            Home::Program(_) => Linkage::Global,
-            _ => Linkage::Static,
-        };
-        let known = described[atom.module.0].functions.get(&id).copied();
-        let ty = known.and_then(|id| btf.get(id).cloned().map(|ty| (id, ty)));
-        let type_id = match ty {
-            Some((
-                type_id,
-                Type {
-                    name,
-                    kind: Kind::Func(func),
-                },
-            )) => {
-                let kind = Kind::Func(Func { linkage, ..func });
-                btf.set(type_id, Type { name, kind });
-                type_id
-            }
-            _ => {
-                let returns = TypeId::VOID;
-                let params = Vec::new();
-                let proto = btf.add("", Kind::FuncProto(FuncProto { returns, params }));
-                let name = atom_name(modules, atom);
-                let name = btf::valid_name(&name);
-                let name = if name.is_empty() { "function" } else { &name };
-                btf.add(name, Kind::Func(Func { proto, linkage }))
-            }
-        };
-        groups.push(
-            btf,
-            location,
-            [FuncInfo {
-                insn_off: 0,
-                type_id,
-            }],
-        );
-    }
-    groups.0
-}
-
-/// The source lines of each function, the first at its first instruction.
-fn lines(
-    btf: &mut Btf,
-    atoms: &Atoms<'_>,
-    layout: &Layout<'_>,
-    described: &[Described<'_>],
-) -> Vec<Group<LineInfo>> {
-    let mut groups = Groups::new(layout);
-    if described.iter().all(|module| module.lines.is_empty()) {
-        return groups.0;
-    }
-    for (id, location) in placed_code(atoms, layout) {
-        let atom = atoms.get(id);
-        let module = &described[atom.module.0];
-        let records = module.lines.get(&id).map_or(&[][..], |lines| lines);
-        let lines = tidy_lines(atom, records);
-        let lines: Vec<LineInfo> = lines
-            .into_iter()
-            .map(|line| match module.source {
-                Some(source) => LineInfo {
-                    file_name: copy(btf, &source.btf, line.file_name),
-                    line: copy(btf, &source.btf, line.line),
-                    ..line
-                },
-                None => LineInfo {
-                    file_name: StrId::EMPTY,
-                    line: StrId::EMPTY,
-                    ..line
-                },
-            })
-            .collect();
-        groups.push(btf, location, lines);
-    }
-    groups.0
-}
-
-/// Ascending, one a place, on first slots only, beginning at the beginning.
-fn tidy_lines(atom: &Atom<'_>, records: &[LineInfo]) -> Vec<LineInfo> {
-    let (chunks, _) = atom.data.as_chunks();
-    let insns: Vec<Insn> = chunks.iter().map(|chunk| Insn::decode(*chunk)).collect();
-    let starts: BTreeSet<u64> = steps(&insns).map(|step| step.at.byte_offset()).collect();
-    let mut by_place: BTreeMap<u32, LineInfo> = BTreeMap::new();
-    for record in records {
-        if starts.contains(&u64::from(record.insn_off)) {
-            by_place.insert(record.insn_off, *record);
-        }
-    }
-    let first = by_place.values().next().copied();
-    by_place.entry(0).or_insert_with(|| match first {
-        Some(line) => line.at(0),
-        None => LineInfo {
-            insn_off: 0,
-            file_name: StrId::EMPTY,
-            line: StrId::EMPTY,
-            line_col: 0,
-        },
-    });
-    by_place.into_values().collect()
-}
-
-fn core_relos(
-    btf: &mut Btf,
-    layout: &Layout<'_>,
-    described: &[Described<'_>],
-) -> Vec<Group<CoreRelo>> {
-    let mut groups = Groups::new(layout);
-    for module in described {
-        let Some(source) = module.source else {
-            continue;
-        };
-        for (id, relos) in &module.core_relos {
-            let Some(location) = layout.place(*id) else {
-                continue;
-            };
-            let mut relos: Vec<CoreRelo> = relos
-                .iter()
-                .map(|relo| CoreRelo {
-                    access: copy(btf, &source.btf, relo.access),
-                    ..*relo
-                })
-                .collect();
-            relos.sort_by_key(|relo| relo.insn_off);
-            groups.push(btf, location, relos);
-        }
-    }
-    groups.0
-}
-
-fn copy(btf: &mut Btf, source: &Btf, text: StrId) -> StrId {
-    btf.strings.intern(source.name(text))
-}
-
-/// Records by section of the output.
-struct Groups<'l, R>(Vec<Group<R>>, &'l Layout<'l>);
-
-impl<'l, R: Record> Groups<'l, R> {
-    fn new(layout: &'l Layout<'l>) -> Self {
-        Self(Vec::new(), layout)
-    }
-
-    /// Adds records that count from a place.
-    fn push(&mut self, btf: &mut Btf, location: Location, records: impl IntoIterator<Item = R>) {
-        let section = btf
-            .strings
-            .intern(self.1.sections[location.section].home.name());
-        let base = location.offset as u32;
-        let records = records.into_iter().map(|record| {
-            let at = base + record.insn_off();
-            record.at(at)
-        });
-        match self.0.iter_mut().find(|group| group.section == section) {
-            Some(group) => group.records.extend(records),
-            None => self.0.push(Group {
-                section,
-                records: records.collect(),
-            }),
-        }
-    }
+/// The sections of one name in a module.
+struct SectionsNamed<'f> {
+    first: Option<SectionIndex>,
+    /// Which one a variable is in, where there are several.
+    of_symbol: BTreeMap<&'f str, SectionIndex>,
 }
 
 /// A DATASEC for each section that has described variables.
@@ -437,16 +273,14 @@ fn sections(
     layout: &Layout<'_>,
     described: &[Described<'_>],
 ) -> Result<(), LinkError> {
-    for (index, section) in layout.sections.iter().enumerate() {
-        let mut vars: Vec<VarSecinfo> = described
-            .iter()
-            .flat_map(|module| &module.vars)
-            .filter(|(location, _)| location.section == index)
-            .map(|(location, var)| VarSecinfo {
-                offset: location.offset as u32,
-                ..*var
-            })
-            .collect();
+    let mut by_section: Vec<Vec<VarSecinfo>> = vec![Vec::new(); layout.sections.len()];
+    for (location, var) in described.iter().flat_map(|module| &module.vars) {
+        by_section[location.section].push(VarSecinfo {
+            offset: location.offset as u32,
+            ..*var
+        });
+    }
+    for (section, mut vars) in layout.sections.iter().zip(by_section) {
         vars.sort_by_key(|var| var.offset);
         let mut end: u64 = 0;
         vars.retain(|var| {
