@@ -85,10 +85,11 @@ fn is_test(file: &Path) -> bool {
 }
 
 /// Tests of real bytecode and real packets: those of the package `tests`, and those named for the kernel
-/// or for the topology.
+/// or for the topology. The model runs the program's own code on the host.
 fn needs_kernel(test: &Executable) -> bool {
-    test.kind == "test"
-        && (test.package == "xdplb-tests" || ["kernel", "topology"].contains(&test.target.as_str()))
+    let target = test.target.as_str();
+    let end_to_end = test.package == "xdplb-tests" && target != "model";
+    test.kind == "test" && (end_to_end || ["kernel", "topology"].contains(&target))
 }
 
 fn run_plainly(test: &Executable) -> Result<()> {
@@ -139,6 +140,7 @@ mod tests {
         assert!(needs_kernel(&executable("xtask", "topology", "test")));
         assert!(!needs_kernel(&executable("xdplb-tests", "harness", "lib")));
         assert!(!needs_kernel(&executable("xdplb-loader", "parse", "test")));
+        assert!(!needs_kernel(&executable("xdplb-tests", "model", "test")));
     }
 
     #[test]
