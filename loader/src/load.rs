@@ -15,11 +15,13 @@ use xdplb_linker::btf::TypeId;
 use xdplb_linker::insn::{self, InsnIndex};
 
 use crate::kernel::{
-    self, BpfFs, Btf, Feature, KernelError, Map, MapDefinition, MapShape, Program, ProgramDefinition, Records, TypeIds,
-    Update,
+    self, BpfFs, Btf, Feature, KernelError, Map, MapDefinition, MapShape, Program,
+    ProgramDefinition, Records, TypeIds, Update,
 };
-use crate::object::{BtfKinds, Freeze, MapPlan, MapSpec, Pinning, Plan, ProgramPlan, SlotValue, Spec, simplify};
-use crate::uapi::MapType;
+use crate::object::{
+    BtfKinds, Freeze, MapPlan, MapSpec, Pinning, Plan, ProgramPlan, SlotValue, Spec, simplify,
+};
+use crate::uapi::{MapType, map_flags};
 
 pub use error::LoadError;
 pub use loaded::{Loaded, LoadedProgram};
@@ -52,18 +54,29 @@ pub fn prepare(spec: &Spec, observer: &mut dyn Observer) -> Result<Plan, LoadErr
 }
 
 /// Loads every map and program of the object.
-pub fn load(spec: &Spec, options: LoadOptions, observer: &mut dyn Observer) -> Result<Loaded, LoadError> {
+pub fn load(
+    spec: &Spec,
+    options: LoadOptions,
+    observer: &mut dyn Observer,
+) -> Result<Loaded, LoadError> {
     let plan = prepare(spec, observer)?;
     load_plan(&plan, options, observer)
 }
 
 /// Loads what was planned. When it fails nothing stays behind: descriptors are closed, pins made on the way removed.
-pub fn load_plan(plan: &Plan, options: LoadOptions, observer: &mut dyn Observer) -> Result<Loaded, LoadError> {
+pub fn load_plan(
+    plan: &Plan,
+    options: LoadOptions,
+    observer: &mut dyn Observer,
+) -> Result<Loaded, LoadError> {
     let types = load_types(plan, observer)?;
     let result = load_objects(plan, &types, options, observer);
     match (result, types) {
         // Without its types an object can fail in ways that only the missing types explain.
-        (Err(error), Types::LeftOut(reason)) => Err(LoadError::WithoutTypes { error: Box::new(error), reason }),
+        (Err(error), Types::LeftOut(reason)) => Err(LoadError::WithoutTypes {
+            error: Box::new(error),
+            reason,
+        }),
         (result, Types::None | Types::LeftOut(_) | Types::Loaded(_)) => result,
     }
 }
@@ -84,14 +97,23 @@ fn load_objects(
     let mut programs = Vec::with_capacity(plan.programs.len());
     for program in &plan.programs {
         for patch in &program.patches {
-            observer.step(&Step::Relocated { program, patch, fds: &fds });
+            observer.step(&Step::Relocated {
+                program,
+                patch,
+                fds: &fds,
+            });
         }
         let instructions = insn::encode_all(&program.instructions(&fds));
         programs.push(load_program(plan, program, types, &instructions, observer)?);
     }
     fill_slots(plan, &maps, &programs)?;
     pins.keep();
-    let maps = plan.maps.iter().map(|map| map.spec.name.clone()).zip(maps).collect();
+    let maps = plan
+        .maps
+        .iter()
+        .map(|map| map.spec.name.clone())
+        .zip(maps)
+        .collect();
     Ok(Loaded { maps, programs })
 }
 
@@ -115,7 +137,9 @@ impl Types {
 
 /// Loads BTF as it is; where the kernel refuses, again without the kinds that it doesn't know; else goes on without.
 fn load_types(plan: &Plan, observer: &mut dyn Observer) -> Result<Types, LoadError> {
-    let Some(btf) = &plan.btf else { return Ok(Types::None) };
+    let Some(btf) = &plan.btf else {
+        return Ok(Types::None);
+    };
     let mut result = Btf::load(&btf.encode());
     if matches!(&result, Err(KernelError::Permission { .. })) {
         return result.map(Types::Loaded).map_err(LoadError::from);
@@ -130,7 +154,11 @@ fn load_types(plan: &Plan, observer: &mut dyn Observer) -> Result<Types, LoadErr
     match result {
         Ok(btf) => {
             let info = btf.info()?;
-            observer.step(&Step::BtfLoaded { id: info.id, fd: btf.as_fd().as_raw_fd(), bytes: info.size });
+            observer.step(&Step::BtfLoaded {
+                id: info.id,
+                fd: btf.as_fd().as_raw_fd(),
+                bytes: info.size,
+            });
             Ok(Types::Loaded(btf))
         }
         Err(error) => {
@@ -163,7 +191,10 @@ fn obtain_map(
 ) -> Result<Map, LoadError> {
     let spec = &plan.spec;
     let shape = fit_machine(spec)?;
-    let pin = options.pins.as_ref().filter(|_| spec.pinning == Pinning::ByName);
+    let pin = options
+        .pins
+        .as_ref()
+        .filter(|_| spec.pinning == Pinning::ByName);
     let existing = match (options.reuse.remove(&spec.name), pin) {
         (Some(map), _) => Some(map),
         (None, Some(pins)) => kernel::open_map(&pins.path(&spec.name))?,
@@ -172,15 +203,26 @@ fn obtain_map(
     if let Some(map) = existing {
         check_fits(&spec.name, shape, map.shape())?;
         let id = map.info()?.id;
-        observer.step(&Step::MapReused { map: plan, fd: map.as_fd().as_raw_fd(), id });
+        observer.step(&Step::MapReused {
+            map: plan,
+            fd: map.as_fd().as_raw_fd(),
+            id,
+        });
         return Ok(map);
     }
     let map = create_map(plan, shape, types, observer)?;
     let id = map.info()?.id;
-    observer.step(&Step::MapCreated { map: plan, fd: map.as_fd().as_raw_fd(), id });
+    observer.step(&Step::MapCreated {
+        map: plan,
+        fd: map.as_fd().as_raw_fd(),
+        id,
+    });
     if let Some(contents) = &spec.contents {
         map.update(&0u32.to_ne_bytes(), contents, Update::Any)?;
-        observer.step(&Step::MapFilled { map: plan, bytes: contents.len() });
+        observer.step(&Step::MapFilled {
+            map: plan,
+            bytes: contents.len(),
+        });
     }
     if spec.freeze == Freeze::BeforePrograms {
         map.freeze()?;
@@ -200,8 +242,14 @@ fn fit_machine(spec: &MapSpec) -> Result<MapShape, LoadError> {
     }
     if [MapType::RINGBUF, MapType::USER_RINGBUF].contains(&spec.map_type) && max_entries != 0 {
         // The kernel wants a power of two that is a multiple of a page (ringbuf_map_alloc).
-        let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(4096) as u32;
-        max_entries = max_entries.max(page).checked_next_power_of_two().unwrap_or(max_entries);
+        let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
+            .ok()
+            .flatten()
+            .unwrap_or(4096) as u32;
+        max_entries = max_entries
+            .max(page)
+            .checked_next_power_of_two()
+            .unwrap_or(max_entries);
     }
     Ok(MapShape {
         map_type: spec.map_type,
@@ -215,18 +263,38 @@ fn fit_machine(spec: &MapSpec) -> Result<MapShape, LoadError> {
 
 /// An existing map must be what the program was compiled for.
 fn check_fits(map: &str, wants: MapShape, has: MapShape) -> Result<(), LoadError> {
-    let number = |has: u32, wants: u32| (has != wants).then(|| (has.to_string(), wants.to_string()));
+    let mut has = has;
+    if [MapType::DEVMAP, MapType::DEVMAP_HASH].contains(&has.map_type) {
+        // The kernel sets this flag itself (dev_map_alloc).
+        has.map_flags =
+            has.map_flags & !map_flags::RDONLY_PROG | wants.map_flags & map_flags::RDONLY_PROG;
+    }
+    let number =
+        |has: u32, wants: u32| (has != wants).then(|| (has.to_string(), wants.to_string()));
     let fields = [
-        ("type", (has.map_type != wants.map_type).then(|| (has.map_type.to_string(), wants.map_type.to_string()))),
+        (
+            "type",
+            (has.map_type != wants.map_type)
+                .then(|| (has.map_type.to_string(), wants.map_type.to_string())),
+        ),
         ("key_size", number(has.key_size, wants.key_size)),
         ("value_size", number(has.value_size, wants.value_size)),
         ("max_entries", number(has.max_entries, wants.max_entries)),
         ("map_flags", number(has.map_flags, wants.map_flags)),
-        ("map_extra", (has.map_extra != wants.map_extra).then(|| (has.map_extra.to_string(), wants.map_extra.to_string()))),
+        (
+            "map_extra",
+            (has.map_extra != wants.map_extra)
+                .then(|| (has.map_extra.to_string(), wants.map_extra.to_string())),
+        ),
     ];
     for (field, difference) in fields {
         if let Some((has, wants)) = difference {
-            return Err(LoadError::Incompatible { map: map.to_string(), field, has, wants });
+            return Err(LoadError::Incompatible {
+                map: map.to_string(),
+                field,
+                has,
+                wants,
+            });
         }
     }
     Ok(())
@@ -261,7 +329,9 @@ fn create_map(
     };
     match Map::create(&definition) {
         // Some map types refuse types that others take: the map itself works without them.
-        Err(error) if definition.types.is_some() && error.errno() == Some(nix::errno::Errno::EINVAL) => {
+        Err(error)
+            if definition.types.is_some() && error.errno() == Some(nix::errno::Errno::EINVAL) =>
+        {
             definition.types = None;
             let map = Map::create(&definition).map_err(|_| error)?;
             observer.step(&Step::MapTypesLeftOut { map: plan });
@@ -275,8 +345,13 @@ fn create_map(
 fn type_ids<'a>(spec: &MapSpec, types: &'a Types) -> Option<TypeIds<'a>> {
     let btf = types.btf()?;
     let value = spec.value_type != TypeId::VOID;
-    let key = spec.key_type != TypeId::VOID || (spec.map_type == MapType::ARRAY && spec.name.starts_with('.'));
-    (key && value).then_some(TypeIds { btf, key: spec.key_type.0, value: spec.value_type.0 })
+    let key = spec.key_type != TypeId::VOID
+        || (spec.map_type == MapType::ARRAY && spec.name.starts_with('.'));
+    (key && value).then_some(TypeIds {
+        btf,
+        key: spec.key_type.0,
+        value: spec.value_type.0,
+    })
 }
 
 fn load_program(
@@ -295,22 +370,44 @@ fn load_program(
         license: &plan.license,
         kernel_version: plan.kernel_version,
         instructions,
-        btf: types.btf().filter(|_| func_info.is_some() || line_info.is_some()),
-        func_info: func_info.as_ref().map(|(bytes, record_size)| Records { record_size: *record_size, bytes }),
-        line_info: line_info.as_ref().map(|(bytes, record_size)| Records { record_size: *record_size, bytes }),
+        btf: types
+            .btf()
+            .filter(|_| func_info.is_some() || line_info.is_some()),
+        func_info: func_info.as_ref().map(|(bytes, record_size)| Records {
+            record_size: *record_size,
+            bytes,
+        }),
+        line_info: line_info.as_ref().map(|(bytes, record_size)| Records {
+            record_size: *record_size,
+            bytes,
+        }),
     };
     let started = Instant::now();
     let loaded = Program::load(&definition).map_err(|error| locate(plan, program, error))?;
     let elapsed = started.elapsed();
     let info = loaded.info()?;
-    observer.step(&Step::ProgramLoaded { program, fd: loaded.as_fd().as_raw_fd(), info: &info, elapsed });
-    Ok(LoadedProgram { name: program.name.clone(), program: loaded, info, elapsed })
+    observer.step(&Step::ProgramLoaded {
+        program,
+        fd: loaded.as_fd().as_raw_fd(),
+        info: &info,
+        elapsed,
+    });
+    Ok(LoadedProgram {
+        name: program.name.clone(),
+        program: loaded,
+        info,
+        elapsed,
+    })
 }
 
 /// Adds the source line to a rejection whose log does not have it.
 fn locate(plan: &Plan, program: &ProgramPlan, mut error: KernelError) -> KernelError {
     if let (KernelError::Rejected(rejection), Some(btf)) = (&mut error, &plan.btf) {
-        rejection.locate(|insn| program.source_line(btf, InsnIndex(insn)).map(|line| line.to_string()));
+        rejection.locate(|insn| {
+            program
+                .source_line(btf, InsnIndex(insn))
+                .map(|line| line.to_string())
+        });
     }
     error
 }
@@ -320,10 +417,15 @@ fn fill_slots(plan: &Plan, maps: &[Map], programs: &[LoadedProgram]) -> Result<(
     for (planned, map) in plan.maps.iter().zip(maps) {
         for (slot, value) in &planned.spec.values {
             let fd = match value {
-                SlotValue::Map(name) => {
-                    plan.maps.iter().position(|map| map.spec.name == *name).map(|index| maps[index].as_fd())
-                }
-                SlotValue::Program(name) => programs.iter().find(|p| p.name == *name).map(|p| p.program.as_fd()),
+                SlotValue::Map(name) => plan
+                    .maps
+                    .iter()
+                    .position(|map| map.spec.name == *name)
+                    .map(|index| maps[index].as_fd()),
+                SlotValue::Program(name) => programs
+                    .iter()
+                    .find(|p| p.name == *name)
+                    .map(|p| p.program.as_fd()),
             };
             let (SlotValue::Map(name) | SlotValue::Program(name)) = value;
             let fd = fd.ok_or_else(|| LoadError::Slot {

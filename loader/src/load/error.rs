@@ -15,7 +15,9 @@ pub enum LoadError {
     #[error(transparent)]
     Kernel(#[from] KernelError),
     /// A map that exists is not the map that the object defines.
-    #[error("map `{map}`: the existing one cannot be used: {field} is {has}, the program needs {wants}")]
+    #[error(
+        "map `{map}`: the existing one cannot be used: {field} is {has}, the program needs {wants}"
+    )]
     Incompatible {
         /// The object's name for it.
         map: String,
@@ -60,7 +62,9 @@ impl LoadError {
     pub fn log(&self) -> Option<&str> {
         match self.kernel()? {
             KernelError::Rejected(rejection) => Some(&rejection.log),
-            KernelError::Refused { .. } | KernelError::Permission { .. } | KernelError::Usage { .. } => None,
+            KernelError::Refused { .. }
+            | KernelError::Permission { .. }
+            | KernelError::Usage { .. } => None,
         }
     }
 }

@@ -35,6 +35,9 @@ impl Loaded {
 
     /// The program with this name.
     pub fn program(&self, name: &str) -> Option<&Program> {
-        self.programs.iter().find(|program| program.name == name).map(|program| &program.program)
+        self.programs
+            .iter()
+            .find(|program| program.name == name)
+            .map(|program| &program.program)
     }
 }

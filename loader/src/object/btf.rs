@@ -14,13 +14,22 @@ use super::ObjectError;
 pub(super) fn relocated(object: &Object<'_>, section: &Section<'_>) -> Vec<u8> {
     let mut bytes = section.data.to_vec();
     for relocation in &section.relocations {
-        if !matches!(relocation.kind, RelocationKind::Nodyld32 | RelocationKind::Abs32) {
+        if !matches!(
+            relocation.kind,
+            RelocationKind::Nodyld32 | RelocationKind::Abs32
+        ) {
             continue;
         }
-        let Some(symbol) = object.symbols.get(relocation.symbol.0) else { continue };
-        let Ok(at) = usize::try_from(relocation.offset) else { continue };
+        let Some(symbol) = object.symbols.get(relocation.symbol.0) else {
+            continue;
+        };
+        let Ok(at) = usize::try_from(relocation.offset) else {
+            continue;
+        };
         if let Some(word) = bytes.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<4>) {
-            *word = u32::from_le_bytes(*word).wrapping_add(symbol.value as u32).to_le_bytes();
+            *word = u32::from_le_bytes(*word)
+                .wrapping_add(symbol.value as u32)
+                .to_le_bytes();
         }
     }
     bytes
@@ -29,7 +38,9 @@ pub(super) fn relocated(object: &Object<'_>, section: &Section<'_>) -> Vec<u8> {
 /// Reads `.BTF`, when there is one, and completes it: compilers leave the sizes and places of variables to whoever links or
 /// loads the object (libbpf's `btf_fixup_datasec`), and hidden functions are static ones to the verifier.
 pub(super) fn read(object: &Object<'_>) -> Result<Option<Btf>, ObjectError> {
-    let Some((_, section)) = object.section_named(".BTF") else { return Ok(None) };
+    let Some((_, section)) = object.section_named(".BTF") else {
+        return Ok(None);
+    };
     let mut btf = Btf::parse(&relocated(object, section))?;
     fill_sections(object, &mut btf);
     demote_hidden(object, &mut btf);
@@ -43,20 +54,34 @@ fn fill_sections(object: &Object<'_>, btf: &mut Btf) {
             symbols.insert((section.0, symbol.name), symbol.value);
         }
     }
-    let sections: HashMap<&str, (usize, u64)> =
-        object.sections().map(|(index, section)| (section.name, (index.0, section.size))).collect();
+    let sections: HashMap<&str, (usize, u64)> = object
+        .sections()
+        .map(|(index, section)| (section.name, (index.0, section.size)))
+        .collect();
     let mut filled = Vec::new();
     for (id, ty) in btf.iter() {
-        let Kind::Datasec(datasec) = &ty.kind else { continue };
-        let Some(&(index, size)) = sections.get(btf.name(ty.name)) else { continue };
+        let Kind::Datasec(datasec) = &ty.kind else {
+            continue;
+        };
+        let Some(&(index, size)) = sections.get(btf.name(ty.name)) else {
+            continue;
+        };
         let mut datasec = datasec.clone();
         datasec.size = size as u32;
         for var in &mut datasec.vars {
-            let Some(&value) = symbols.get(&(index, btf.type_name(var.ty))) else { continue };
+            let Some(&value) = symbols.get(&(index, btf.type_name(var.ty))) else {
+                continue;
+            };
             var.offset = value as u32;
         }
         datasec.vars.sort_by_key(|var| var.offset);
-        filled.push((id, Type { name: ty.name, kind: Kind::Datasec(datasec) }));
+        filled.push((
+            id,
+            Type {
+                name: ty.name,
+                kind: Kind::Datasec(datasec),
+            },
+        ));
     }
     for (id, ty) in filled {
         btf.set(id, ty);
@@ -76,10 +101,18 @@ fn demote_hidden(object: &Object<'_>, btf: &mut Btf) {
     let demoted: Vec<(TypeId, Type)> = btf
         .iter()
         .filter_map(|(id, ty)| match &ty.kind {
-            Kind::Func(func) if func.linkage == Linkage::Global && hidden.contains(btf.name(ty.name)) => {
+            Kind::Func(func)
+                if func.linkage == Linkage::Global && hidden.contains(btf.name(ty.name)) =>
+            {
                 let mut func = *func;
                 func.linkage = Linkage::Static;
-                Some((id, Type { name: ty.name, kind: Kind::Func(func) }))
+                Some((
+                    id,
+                    Type {
+                        name: ty.name,
+                        kind: Kind::Func(func),
+                    },
+                ))
             }
             _ => None,
         })
@@ -129,10 +162,17 @@ pub fn simplify(btf: &Btf, kinds: &BtfKinds) -> (Btf, Vec<&'static str>) {
     let mut simple = btf.clone();
     let mut replaced = Vec::new();
     // What enum64 values become members of.
-    let byte = Kind::Int(Int { size: 1, encoding: 0, bit_offset: 0, bits: 8 });
+    let byte = Kind::Int(Int {
+        size: 1,
+        encoding: 0,
+        bit_offset: 0,
+        bits: 8,
+    });
     let mut member_type = None;
     for (id, ty) in btf.iter() {
-        let Some((what, kind)) = replacement(btf, ty, kinds) else { continue };
+        let Some((what, kind)) = replacement(btf, ty, kinds) else {
+            continue;
+        };
         if !replaced.contains(&what) {
             replaced.push(what);
         }
@@ -156,7 +196,14 @@ pub fn simplify(btf: &Btf, kinds: &BtfKinds) -> (Btf, Vec<&'static str>) {
 }
 
 fn replacement(btf: &Btf, ty: &Type, kinds: &BtfKinds) -> Option<(&'static str, Kind)> {
-    let byte = || Kind::Int(Int { size: 1, encoding: 0, bit_offset: 0, bits: 8 });
+    let byte = || {
+        Kind::Int(Int {
+            size: 1,
+            encoding: 0,
+            bit_offset: 0,
+            bits: 8,
+        })
+    };
     match &ty.kind {
         Kind::Var(_) if kinds.datasec == Known::No => Some(("VAR", byte())),
         Kind::Datasec(section) if kinds.datasec == Known::No => {
@@ -170,11 +217,21 @@ fn replacement(btf: &Btf, ty: &Type, kinds: &BtfKinds) -> Option<(&'static str, 
                     bitfield_size: 0,
                 })
                 .collect();
-            Some(("DATASEC", Kind::Struct(Composite { size: section.size, members })))
+            Some((
+                "DATASEC",
+                Kind::Struct(Composite {
+                    size: section.size,
+                    members,
+                }),
+            ))
         }
         Kind::FuncProto(FuncProto { .. }) if kinds.func == Known::No => Some((
             "FUNC_PROTO",
-            Kind::Enum(Enum { size: 4, signedness: Signedness::Unsigned, values: Vec::new() }),
+            Kind::Enum(Enum {
+                size: 4,
+                signedness: Signedness::Unsigned,
+                values: Vec::new(),
+            }),
         )),
         Kind::Func(func) if kinds.func == Known::No => Some(("FUNC", Kind::Typedef(func.proto))),
         Kind::Func(func) if kinds.func_global == Known::No && func.linkage == Linkage::Global => {
@@ -182,18 +239,35 @@ fn replacement(btf: &Btf, ty: &Type, kinds: &BtfKinds) -> Option<(&'static str, 
             func.linkage = Linkage::Static;
             Some(("global FUNC", Kind::Func(func)))
         }
-        Kind::Float { size } if kinds.float == Known::No => {
-            Some(("FLOAT", Kind::Struct(Composite { size: *size, members: Vec::new() })))
-        }
+        Kind::Float { size } if kinds.float == Known::No => Some((
+            "FLOAT",
+            Kind::Struct(Composite {
+                size: *size,
+                members: Vec::new(),
+            }),
+        )),
         Kind::DeclTag(_) if kinds.decl_tag == Known::No => Some(("DECL_TAG", byte())),
-        Kind::TypeTag(tag) if kinds.type_tag == Known::No => Some(("TYPE_TAG", Kind::Const(tag.ty))),
+        Kind::TypeTag(tag) if kinds.type_tag == Known::No => {
+            Some(("TYPE_TAG", Kind::Const(tag.ty)))
+        }
         Kind::Enum64(e) if kinds.enum64 == Known::No => {
             let members = e
                 .values
                 .iter()
-                .map(|value| Member { name: value.name, ty: TypeId::VOID, bit_offset: 0, bitfield_size: 0 })
+                .map(|value| Member {
+                    name: value.name,
+                    ty: TypeId::VOID,
+                    bit_offset: 0,
+                    bitfield_size: 0,
+                })
                 .collect();
-            Some(("ENUM64", Kind::Union(Composite { size: e.size, members })))
+            Some((
+                "ENUM64",
+                Kind::Union(Composite {
+                    size: e.size,
+                    members,
+                }),
+            ))
         }
         Kind::Int(_)
         | Kind::Ptr(_)
@@ -237,16 +311,36 @@ mod tests {
     fn unknown_kinds_are_replaced_in_place() {
         let mut btf = Btf::new();
         let float = btf.add("f32", Kind::Float { size: 4 });
-        let tag = btf.add("user", Kind::TypeTag(TypeTag { ty: float, form: TagForm::Tag }));
+        let tag = btf.add(
+            "user",
+            Kind::TypeTag(TypeTag {
+                ty: float,
+                form: TagForm::Tag,
+            }),
+        );
         let name = btf.strings.intern("A");
-        let values = vec![EnumValue { name, value: 1u64 << 40 }];
-        let big =
-            btf.add("Big", Kind::Enum64(Enum { size: 8, signedness: Signedness::Unsigned, values }));
+        let values = vec![EnumValue {
+            name,
+            value: 1u64 << 40,
+        }];
+        let big = btf.add(
+            "Big",
+            Kind::Enum64(Enum {
+                size: 8,
+                signedness: Signedness::Unsigned,
+                values,
+            }),
+        );
         let (simple, replaced) = simplify(&btf, &NONE);
         assert_eq!(replaced, ["FLOAT", "TYPE_TAG", "ENUM64"]);
-        assert!(matches!(simple.get(float).unwrap().kind, Kind::Struct(Composite { size: 4, .. })));
+        assert!(matches!(
+            simple.get(float).unwrap().kind,
+            Kind::Struct(Composite { size: 4, .. })
+        ));
         assert!(matches!(simple.get(tag).unwrap().kind, Kind::Const(id) if id == float));
-        assert!(matches!(&simple.get(big).unwrap().kind, Kind::Union(c) if c.members[0].ty == TypeId(4)));
+        assert!(
+            matches!(&simple.get(big).unwrap().kind, Kind::Union(c) if c.members[0].ty == TypeId(4))
+        );
         assert_eq!(Btf::parse(&simple.encode()).unwrap(), simple);
     }
 

@@ -23,12 +23,17 @@ pub(super) struct Global {
 /// Whether the section is data that programs refer to, and of which kind.
 fn family(section: &Section<'_>) -> Option<&'static str> {
     let of = |base: &str| {
-        section.name.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        section
+            .name
+            .strip_prefix(base)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     };
     if !section.allocated || section.executable || section.size == 0 {
         return None;
     }
-    [".rodata", ".data", ".bss"].into_iter().find(|base| of(base))
+    [".rodata", ".data", ".bss"]
+        .into_iter()
+        .find(|base| of(base))
 }
 
 /// The maps of all data sections, in the order of the file.
@@ -36,11 +41,15 @@ pub(super) fn read(object: &Object<'_>, btf: Option<&Btf>) -> Vec<MapSpec> {
     let datasecs: HashMap<&str, TypeId> = btf
         .into_iter()
         .flat_map(|btf| btf.iter().map(move |(id, ty)| (btf, id, ty)))
-        .filter_map(|(btf, id, ty)| matches!(ty.kind, Kind::Datasec(_)).then(|| (btf.name(ty.name), id)))
+        .filter_map(|(btf, id, ty)| {
+            matches!(ty.kind, Kind::Datasec(_)).then(|| (btf.name(ty.name), id))
+        })
         .collect();
     let mut maps = Vec::new();
     for (index, section) in object.sections() {
-        let Some(family) = family(section) else { continue };
+        let Some(family) = family(section) else {
+            continue;
+        };
         let mut map = MapSpec::new(section.name, (index, 0));
         map.map_type = MapType::ARRAY;
         map.key_size = 4;
@@ -67,12 +76,22 @@ pub(super) fn globals(object: &Object<'_>, maps: &[MapSpec]) -> Vec<Global> {
         .filter(|(_, map)| map.name.starts_with('.'))
         .map(|(at, map)| (map.place.0, at))
         .collect();
-    let variables = object.symbols.iter().filter(|s| s.kind == SymbolKind::Object && !s.name.is_empty());
+    let variables = object
+        .symbols
+        .iter()
+        .filter(|s| s.kind == SymbolKind::Object && !s.name.is_empty());
     variables
         .filter_map(|symbol| {
-            let Place::Section(section) = symbol.place else { return None };
+            let Place::Section(section) = symbol.place else {
+                return None;
+            };
             let &map = by_section.get(&section)?;
-            Some(Global { name: symbol.name.to_string(), map, offset: symbol.value, size: symbol.size })
+            Some(Global {
+                name: symbol.name.to_string(),
+                map,
+                offset: symbol.value,
+                size: symbol.size,
+            })
         })
         .collect()
 }
@@ -100,7 +119,11 @@ impl Spec {
             return Err(ObjectError::at(
                 &self.maps[global.map].name,
                 global.offset,
-                format!("`{name}` takes {} bytes, {} were given", range.len(), bytes.len()),
+                format!(
+                    "`{name}` takes {} bytes, {} were given",
+                    range.len(),
+                    bytes.len()
+                ),
             ));
         }
         let map = global.map;
@@ -116,19 +139,31 @@ impl Spec {
     fn find_global(&self, name: &str) -> Result<(&Global, std::ops::Range<usize>), ObjectError> {
         let Some(global) = self.globals.iter().find(|global| global.name == name) else {
             let known: Vec<_> = self.global_names().collect();
-            let known = if known.is_empty() { "no variables".into() } else { known.join(", ") };
-            return Err(ObjectError::request(format!("there is no variable `{name}`: the object has {known}")));
+            let known = if known.is_empty() {
+                "no variables".into()
+            } else {
+                known.join(", ")
+            };
+            return Err(ObjectError::request(format!(
+                "there is no variable `{name}`: the object has {known}"
+            )));
         };
         let section = &self.maps[global.map];
         let fail = |cause: String| Err(ObjectError::at(&section.name, global.offset, cause));
         let end = global.offset.saturating_add(global.size);
         if end > section.value_size.into() {
-            return fail(format!("`{name}` takes {} bytes, past the end of its section", global.size));
+            return fail(format!(
+                "`{name}` takes {} bytes, past the end of its section",
+                global.size
+            ));
         }
         if let Some(size) = self.btf_size(global)
             && size != global.size
         {
-            return fail(format!("`{name}` takes {} bytes by its symbol, {size} by its type in .BTF", global.size));
+            return fail(format!(
+                "`{name}` takes {} bytes by its symbol, {size} by its type in .BTF",
+                global.size
+            ));
         }
         Ok((global, global.offset as usize..end as usize))
     }
@@ -136,7 +171,10 @@ impl Spec {
     fn btf_size(&self, global: &Global) -> Option<u64> {
         let btf = self.btf.as_ref()?;
         let (_, datasec) = btf.datasec(&self.maps[global.map].name)?;
-        let var = datasec.vars.iter().find(|var| btf.type_name(var.ty) == global.name)?;
+        let var = datasec
+            .vars
+            .iter()
+            .find(|var| btf.type_name(var.ty) == global.name)?;
         btf.size_of(var.ty)
     }
 }

@@ -21,24 +21,48 @@ pub struct ObjectError {
 impl ObjectError {
     /// About a section as a whole.
     pub(super) fn in_section(section: &str, cause: impl Into<String>) -> Self {
-        ObjectError { section: section.into(), offset: None, insn: None, cause: cause.into() }
+        ObjectError {
+            section: section.into(),
+            offset: None,
+            insn: None,
+            cause: cause.into(),
+        }
     }
 
     /// About a place in a section.
     pub(super) fn at(section: &str, offset: u64, cause: impl Into<String>) -> Self {
-        ObjectError { section: section.into(), offset: Some(offset), insn: None, cause: cause.into() }
+        ObjectError {
+            section: section.into(),
+            offset: Some(offset),
+            insn: None,
+            cause: cause.into(),
+        }
     }
 
     /// About what a caller asked for.
     pub(super) fn request(cause: impl Into<String>) -> Self {
-        ObjectError { section: String::new(), offset: None, insn: None, cause: cause.into() }
+        ObjectError {
+            section: String::new(),
+            offset: None,
+            insn: None,
+            cause: cause.into(),
+        }
     }
 }
 
 impl From<ParseError> for ObjectError {
     fn from(error: ParseError) -> Self {
-        let section = if error.section.is_empty() { "file".to_string() } else { error.section };
-        ObjectError { section, offset: Some(error.offset), insn: None, cause: error.cause.to_string() }
+        let section = if error.section.is_empty() {
+            "file".to_string()
+        } else {
+            error.section
+        };
+        ObjectError {
+            section,
+            offset: Some(error.offset),
+            insn: None,
+            cause: error.cause.to_string(),
+        }
     }
 }
 
@@ -66,8 +90,15 @@ mod tests {
 
     #[test]
     fn errors_begin_with_the_place() {
-        let mut error = ObjectError::at(".text", 0x48, "unknown relocation type 11 against `BACKENDS`");
-        assert_eq!(error.to_string(), ".text+0x48: unknown relocation type 11 against `BACKENDS`");
+        let mut error = ObjectError::at(
+            ".text",
+            0x48,
+            "unknown relocation type 11 against `BACKENDS`",
+        );
+        assert_eq!(
+            error.to_string(),
+            ".text+0x48: unknown relocation type 11 against `BACKENDS`"
+        );
         error.insn = Some((InsnIndex(9), "pick".into()));
         assert_eq!(
             error.to_string(),
@@ -77,6 +108,9 @@ mod tests {
             ObjectError::in_section("license", "no zero byte ends it").to_string(),
             "license: no zero byte ends it"
         );
-        assert_eq!(ObjectError::request("there is no map `x`").to_string(), "there is no map `x`");
+        assert_eq!(
+            ObjectError::request("there is no map `x`").to_string(),
+            "there is no map `x`"
+        );
     }
 }

@@ -99,15 +99,23 @@ impl MapSpec {
 
 /// Reads every map of `.maps`, in the order of the section.
 pub(super) fn read(object: &Object<'_>, btf: Option<&Btf>) -> Result<Vec<MapSpec>, ObjectError> {
-    let Some((index, section)) = object.section_named(".maps") else { return Ok(Vec::new()) };
+    let Some((index, section)) = object.section_named(".maps") else {
+        return Ok(Vec::new());
+    };
     if section.size == 0 {
         return Ok(Vec::new());
     }
     let Some(btf) = btf else {
-        return Err(ObjectError::in_section(".maps", "the object has no .BTF, which holds the maps' types"));
+        return Err(ObjectError::in_section(
+            ".maps",
+            "the object has no .BTF, which holds the maps' types",
+        ));
     };
     let Some((_, datasec)) = btf.datasec(".maps") else {
-        return Err(ObjectError::in_section(".maps", ".BTF does not describe this section"));
+        return Err(ObjectError::in_section(
+            ".maps",
+            ".BTF does not describe this section",
+        ));
     };
     let mut maps = Vec::new();
     for var in &datasec.vars {
@@ -115,9 +123,21 @@ pub(super) fn read(object: &Object<'_>, btf: Option<&Btf>) -> Result<Vec<MapSpec
         let name = btf.type_name(var.ty).to_string();
         let ty = match btf.get(var.ty).map(|ty| &ty.kind) {
             Some(Kind::Var(var)) => var.ty,
-            _ => return Err(ObjectError::at(".maps", at, format!("`{name}` is not a variable"))),
+            _ => {
+                return Err(ObjectError::at(
+                    ".maps",
+                    at,
+                    format!("`{name}` is not a variable"),
+                ));
+            }
         };
-        let reader = Reader { object, btf, section, map: &name, at };
+        let reader = Reader {
+            object,
+            btf,
+            section,
+            map: &name,
+            at,
+        };
         let mut map = MapSpec::new(&name, (index, at));
         reader.definition(&mut map, ty, Level::Outer)?;
         maps.push(map);
@@ -148,7 +168,9 @@ impl Reader<'_, '_> {
     }
 
     fn definition(&self, map: &mut MapSpec, ty: TypeId, level: Level) -> Result<(), ObjectError> {
-        let Some((_, Kind::Struct(composite))) = self.btf.resolve(ty).map(|(id, ty)| (id, &ty.kind)) else {
+        let Some((_, Kind::Struct(composite))) =
+            self.btf.resolve(ty).map(|(id, ty)| (id, &ty.kind))
+        else {
             return Err(self.error("its type is not a struct"));
         };
         for member in &composite.members {
@@ -185,7 +207,9 @@ impl Reader<'_, '_> {
                     (0, _) => Pinning::None,
                     (1, Level::Outer) => Pinning::ByName,
                     (1, Level::Inner) => return Err(self.error("an inner map cannot be pinned")),
-                    (other, _) => return Err(self.error(format!("pinning {other} is unknown: 0 and 1 are"))),
+                    (other, _) => {
+                        return Err(self.error(format!("pinning {other} is unknown: 0 and 1 are")));
+                    }
                 }
             }
             "key_size" => self.size(&mut map.key_size, self.number(member)?, name)?,
@@ -209,7 +233,9 @@ impl Reader<'_, '_> {
     /// Sets a size that may have been set by the other of `key`/`key_size` before: they must agree.
     fn size(&self, place: &mut u32, size: u32, name: &str) -> Result<(), ObjectError> {
         if *place != 0 && *place != size {
-            return Err(self.error(format!("`{name}` says {size} bytes, another member said {place}")));
+            return Err(self.error(format!(
+                "`{name}` says {size} bytes, another member said {place}"
+            )));
         }
         *place = size;
         Ok(())
@@ -217,7 +243,10 @@ impl Reader<'_, '_> {
 
     fn number(&self, member: &Member) -> Result<u32, ObjectError> {
         u32::try_from(self.wide_number(member)?).map_err(|_| {
-            self.error(format!("`{}` does not fit 32 bits", self.btf.name(member.name)))
+            self.error(format!(
+                "`{}` does not fit 32 bits",
+                self.btf.name(member.name)
+            ))
         })
     }
 
@@ -243,7 +272,9 @@ impl Reader<'_, '_> {
             _ => {}
         }
         let name = self.btf.name(member.name);
-        Err(self.error(format!("`{name}` is not a number: it should be a pointer to an array of that length")))
+        Err(self.error(format!(
+            "`{name}` is not a number: it should be a pointer to an array of that length"
+        )))
     }
 
     /// `__type`: a pointer to the type.
@@ -252,8 +283,12 @@ impl Reader<'_, '_> {
         let Some(Kind::Ptr(target)) = self.btf.resolve(member.ty).map(|(_, ty)| &ty.kind) else {
             return Err(self.error(format!("`{name}` is not a pointer to a type")));
         };
-        let size = self.btf.size_of(*target).and_then(|size| u32::try_from(size).ok());
-        size.map(|size| (*target, size)).ok_or_else(|| self.error(format!("the type of `{name}` has no size")))
+        let size = self
+            .btf
+            .size_of(*target)
+            .and_then(|size| u32::try_from(size).ok());
+        size.map(|size| (*target, size))
+            .ok_or_else(|| self.error(format!("the type of `{name}` has no size")))
     }
 
     /// `__array(values, …)`: pointers to what the slots hold, as many as the object fills.
@@ -287,16 +322,22 @@ impl Reader<'_, '_> {
         let first = self.at.saturating_add(u64::from(member.bit_offset / 8));
         let end = self.definition_end(composite);
         for relocation in &self.section.relocations {
-            if relocation.offset < first || relocation.offset >= end || relocation.kind != RelocationKind::Abs64 {
+            if relocation.offset < first
+                || relocation.offset >= end
+                || relocation.kind != RelocationKind::Abs64
+            {
                 continue;
             }
-            let Some(symbol) = self.object.symbols.get(relocation.symbol.0) else { continue };
+            let Some(symbol) = self.object.symbols.get(relocation.symbol.0) else {
+                continue;
+            };
             let name = symbol.name.to_string();
             let value = match symbol.kind {
                 SymbolKind::Func => SlotValue::Program(name),
                 _ => SlotValue::Map(name),
             };
-            map.values.push((((relocation.offset - first) / 8) as u32, value));
+            map.values
+                .push((((relocation.offset - first) / 8) as u32, value));
         }
         Ok(())
     }

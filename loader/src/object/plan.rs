@@ -108,7 +108,11 @@ impl Plan {
         if fds.len() == self.maps.len() {
             return Ok(MapFds(fds));
         }
-        Err(ObjectError::request(format!("{} descriptors for {} maps", fds.len(), self.maps.len())))
+        Err(ObjectError::request(format!(
+            "{} descriptors for {} maps",
+            fds.len(),
+            self.maps.len()
+        )))
     }
 }
 
@@ -145,12 +149,18 @@ impl ProgramPlan {
 
     /// Bytes and record size of func_info, as bpf(2) takes them.
     pub fn func_info_bytes(&self) -> Option<(Vec<u8>, u32)> {
-        self.func_info.as_ref().ok().map(|records| (records::encode(records), FuncInfo::SIZE))
+        self.func_info
+            .as_ref()
+            .ok()
+            .map(|records| (records::encode(records), FuncInfo::SIZE))
     }
 
     /// Bytes and record size of line_info, as bpf(2) takes them.
     pub fn line_info_bytes(&self) -> Option<(Vec<u8>, u32)> {
-        self.line_info.as_ref().ok().map(|records| (records::encode(records), LineInfo::SIZE))
+        self.line_info
+            .as_ref()
+            .ok()
+            .map(|records| (records::encode(records), LineInfo::SIZE))
     }
 }
 
@@ -163,7 +173,10 @@ impl Spec {
 
     /// Plans some of the programs (of this `Spec`), with all maps.
     pub fn plan_programs(&self, programs: &[&ProgramSpec]) -> Result<Plan, ObjectError> {
-        let programs = programs.iter().map(|program| self.plan_program(program)).collect::<Result<_, _>>()?;
+        let programs = programs
+            .iter()
+            .map(|program| self.plan_program(program))
+            .collect::<Result<_, _>>()?;
         Ok(Plan {
             btf: self.btf.clone(),
             maps: self.maps.iter().map(|map| self.plan_map(map)).collect(),
@@ -179,7 +192,10 @@ impl Spec {
         if let Some(inner) = &mut spec.inner {
             adjust(inner);
         }
-        MapPlan { kernel_name: kernel_name(&self.name, &spec), spec }
+        MapPlan {
+            kernel_name: kernel_name(&self.name, &spec),
+            spec,
+        }
     }
 
     fn plan_program(&self, program: &ProgramSpec) -> Result<ProgramPlan, ObjectError> {
@@ -193,7 +209,13 @@ impl Spec {
                 ),
             ));
         };
-        let mut layout = Layout { spec: self, insns: Vec::new(), placed: Vec::new(), at: HashMap::new(), patches: Vec::new() };
+        let mut layout = Layout {
+            spec: self,
+            insns: Vec::new(),
+            placed: Vec::new(),
+            at: HashMap::new(),
+            patches: Vec::new(),
+        };
         layout.build(program.function)?;
         let function = |index: usize| {
             let function = &self.functions[index];
@@ -210,7 +232,8 @@ impl Spec {
         let (func_info, line_info) = match &self.btf {
             Some(btf) => (
                 self.records.func_info(&layout.placed, function),
-                self.records.line_info(btf, &layout.insns, &layout.placed, function),
+                self.records
+                    .line_info(btf, &layout.insns, &layout.placed, function),
             ),
             None => (Err(no_types()), Err(no_types())),
         };
@@ -258,7 +281,11 @@ impl Layout<'_> {
                     self.callee(function, in_section, step.insn, reference)?
                 } else if step.insn.is_ld_imm64() {
                     if step.second.is_none() {
-                        return Err(self.error(function, in_section, "the function ends within an instruction".into()));
+                        return Err(self.error(
+                            function,
+                            in_section,
+                            "the function ends within an instruction".into(),
+                        ));
                     }
                     self.address(function, in_section, step.insn, at, reference)?
                 } else {
@@ -274,7 +301,11 @@ impl Layout<'_> {
                 let distance = i64::from(target.0) - i64::from(at.0) - 1;
                 let insn = &mut self.insns[at.0 as usize];
                 insn.imm = distance as i32;
-                insn.src = if insn.is_call() { insn::BPF_PSEUDO_CALL } else { insn::BPF_PSEUDO_FUNC };
+                insn.src = if insn.is_call() {
+                    insn::BPF_PSEUDO_CALL
+                } else {
+                    insn::BPF_PSEUDO_FUNC
+                };
             }
         }
         Ok(())
@@ -285,10 +316,19 @@ impl Layout<'_> {
         let code = &self.spec.code[function.code];
         let at = InsnIndex(self.insns.len() as u32);
         if self.insns.len() + function.len as usize > MAX_INSNS {
-            return Err(self.error(function, function.start, format!("the program has more than {MAX_INSNS} instructions")));
+            return Err(self.error(
+                function,
+                function.start,
+                format!("the program has more than {MAX_INSNS} instructions"),
+            ));
         }
-        self.insns.extend_from_slice(&code.insns[function.start as usize..(function.start + function.len) as usize]);
-        self.placed.push(Placed { function: index, at });
+        self.insns.extend_from_slice(
+            &code.insns[function.start as usize..(function.start + function.len) as usize],
+        );
+        self.placed.push(Placed {
+            function: index,
+            at,
+        });
         self.at.insert(index, at);
         Ok(())
     }
@@ -304,17 +344,31 @@ impl Layout<'_> {
         let relative = i64::from(call.imm) + 1;
         match reference {
             None if !call.is_pseudo_call() => Ok(None),
-            None => self.function_at(function, insn, function.code, i64::from(insn) + relative).map(Some),
-            Some(Reference { symbol, target: Target::Undefined }) => {
-                Err(self.error(function, insn, format!("calls `{symbol}`, which the object does not define")))
-            }
-            Some(Reference { symbol, target: Target::Place { section, offset } }) => {
+            None => self
+                .function_at(function, insn, function.code, i64::from(insn) + relative)
+                .map(Some),
+            Some(Reference {
+                symbol,
+                target: Target::Undefined,
+            }) => Err(self.error(
+                function,
+                insn,
+                format!("calls `{symbol}`, which the object does not define"),
+            )),
+            Some(Reference {
+                symbol,
+                target: Target::Place { section, offset },
+            }) => {
                 match self.code_index(*section) {
                     // The addend counts instructions: -1 with a function's symbol, the place with a section's.
-                    Some(code) => {
-                        self.function_at(function, insn, code, (*offset / 8) as i64 + relative).map(Some)
-                    }
-                    None => Err(self.error(function, insn, format!("calls `{symbol}`, which is not code"))),
+                    Some(code) => self
+                        .function_at(function, insn, code, (*offset / 8) as i64 + relative)
+                        .map(Some),
+                    None => Err(self.error(
+                        function,
+                        insn,
+                        format!("calls `{symbol}`, which is not code"),
+                    )),
                 }
             }
         }
@@ -332,36 +386,58 @@ impl Layout<'_> {
         let (symbol, section, offset) = match reference {
             None if load.src == insn::BPF_PSEUDO_FUNC => {
                 let target = i64::from(insn) + i64::from(load.imm) + 1;
-                return self.function_at(function, insn, function.code, target).map(Some);
+                return self
+                    .function_at(function, insn, function.code, target)
+                    .map(Some);
             }
             None => return Ok(None),
-            Some(Reference { symbol, target: Target::Undefined }) => {
+            Some(Reference {
+                symbol,
+                target: Target::Undefined,
+            }) => {
                 let cause = format!("refers to `{symbol}`, which the object does not define");
                 return Err(self.error(function, insn, cause));
             }
-            Some(Reference { symbol, target: Target::Place { section, offset } }) => {
+            Some(Reference {
+                symbol,
+                target: Target::Place { section, offset },
+            }) => {
                 // The addend counts bytes; it is not negative in what compilers write.
-                (symbol, *section, offset.saturating_add(u64::from(load.imm as u32)))
+                (
+                    symbol,
+                    *section,
+                    offset.saturating_add(u64::from(load.imm as u32)),
+                )
             }
         };
         if let Some(code) = self.code_index(section) {
-            return self.function_at(function, insn, code, (offset / 8) as i64).map(Some);
+            return self
+                .function_at(function, insn, code, (offset / 8) as i64)
+                .map(Some);
         }
         let Some((map, target)) = self.spec.map_at(section, offset) else {
-            let cause = format!("refers to `{symbol}`, which is neither a map, data nor a function");
+            let cause =
+                format!("refers to `{symbol}`, which is neither a map, data nor a function");
             return Err(self.error(function, insn, cause));
         };
         if let PatchTarget::MapValue { offset, .. } = target
             && offset > map.value_size
         {
-            let cause = format!("refers to {offset} bytes into `{}`, which has {}", map.name, map.value_size);
+            let cause = format!(
+                "refers to {offset} bytes into `{}`, which has {}",
+                map.name, map.value_size
+            );
             return Err(self.error(function, insn, cause));
         }
         let (src, second) = match target {
             PatchTarget::Map(_) => (insn::BPF_PSEUDO_MAP_FD, 0),
             PatchTarget::MapValue { offset, .. } => (insn::BPF_PSEUDO_MAP_VALUE, offset as i32),
         };
-        self.patches.push(Patch { at, target, symbol: symbol.clone() });
+        self.patches.push(Patch {
+            at,
+            target,
+            symbol: symbol.clone(),
+        });
         let at = at.0 as usize;
         self.insns[at].src = src;
         self.insns[at].imm = 0;
@@ -370,21 +446,44 @@ impl Layout<'_> {
     }
 
     fn code_index(&self, section: SectionIndex) -> Option<usize> {
-        self.spec.code.iter().position(|code| code.section == section)
+        self.spec
+            .code
+            .iter()
+            .position(|code| code.section == section)
     }
 
-    fn function_at(&self, from: &Function, insn: u32, code: usize, target: i64) -> Result<usize, ObjectError> {
-        let found = u32::try_from(target).ok().and_then(|start| self.spec.function_at.get(&(code, start)));
+    fn function_at(
+        &self,
+        from: &Function,
+        insn: u32,
+        code: usize,
+        target: i64,
+    ) -> Result<usize, ObjectError> {
+        let found = u32::try_from(target)
+            .ok()
+            .and_then(|start| self.spec.function_at.get(&(code, start)));
         found.copied().ok_or_else(|| {
             let section = &self.spec.code[code].name;
-            self.error(from, insn, format!("no function begins at instruction {target} of {section}"))
+            self.error(
+                from,
+                insn,
+                format!("no function begins at instruction {target} of {section}"),
+            )
         })
     }
 
     fn error(&self, function: &Function, insn: u32, cause: String) -> ObjectError {
         let section = self.spec.code[function.code].name.clone();
-        let place = Some((InsnIndex(insn - function.start.min(insn)), function.name.clone()));
-        ObjectError { section, offset: Some(u64::from(insn) * 8), insn: place, cause }
+        let place = Some((
+            InsnIndex(insn - function.start.min(insn)),
+            function.name.clone(),
+        ));
+        ObjectError {
+            section,
+            offset: Some(u64::from(insn) * 8),
+            insn: place,
+            cause,
+        }
     }
 }
 
@@ -395,7 +494,10 @@ impl Spec {
             map.place.0 == section && (map.name.starts_with('.') || map.place.1 == offset)
         })?;
         let target = if map.name.starts_with('.') {
-            PatchTarget::MapValue { map: index, offset: u32::try_from(offset).ok()? }
+            PatchTarget::MapValue {
+                map: index,
+                offset: u32::try_from(offset).ok()?,
+            }
         } else {
             PatchTarget::Map(index)
         };
@@ -433,7 +535,11 @@ fn adjust(map: &mut MapSpec) {
     }
     // The slots of a map of maps hold descriptors.
     if map.map_type.is_map_of_maps() || map.map_type == MapType::PROG_ARRAY {
-        map.value_size = if map.value_size == 0 { 4 } else { map.value_size };
+        map.value_size = if map.value_size == 0 {
+            4
+        } else {
+            map.value_size
+        };
         map.key_size = if map.key_size == 0 { 4 } else { map.key_size };
     }
 }
@@ -449,6 +555,12 @@ fn kernel_name(object: &str, map: &MapSpec) -> String {
         }
         Some(_) | None => map.name.clone(),
     };
-    let clean = |c: char| if c.is_ascii_alphanumeric() || c == '_' || c == '.' { c } else { '_' };
+    let clean = |c: char| {
+        if c.is_ascii_alphanumeric() || c == '_' || c == '.' {
+            c
+        } else {
+            '_'
+        }
+    };
     name.chars().map(clean).take(OBJ_NAME_LEN - 1).collect()
 }

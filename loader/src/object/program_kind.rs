@@ -15,35 +15,71 @@ pub struct ProgramKind {
 
 impl ProgramKind {
     /// A program at an interface's XDP hook.
-    pub const XDP: Self =
-        Self { program_type: ProgramType::XDP, attach_type: AttachType::XDP, flags: 0 };
+    pub const XDP: Self = Self {
+        program_type: ProgramType::XDP,
+        attach_type: AttachType::XDP,
+        flags: 0,
+    };
 
     /// The kind that a section's name asks for; `None` for names that are not (yet) known.
     pub fn of_section(section: &str) -> Option<Self> {
         // A leading `?` means "not loaded unless asked for" to libbpf; the type is the same.
         let section = section.strip_prefix('?').unwrap_or(section);
-        SECTIONS.iter().find(|(name, _)| *name == section).map(|(_, kind)| *kind)
+        SECTIONS
+            .iter()
+            .find(|(name, _)| *name == section)
+            .map(|(_, kind)| *kind)
     }
 
     /// The section names of [`ProgramKind::of_section`], for messages.
     pub(super) fn known_sections() -> String {
-        SECTIONS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+        SECTIONS
+            .iter()
+            .map(|(name, _)| *name)
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 }
 
 /// Names and meaning follow libbpf's `section_defs` (src/libbpf.c).
 const SECTIONS: &[(&str, ProgramKind)] = &[
     ("xdp", ProgramKind::XDP),
-    ("xdp.frags", ProgramKind { flags: prog_flags::XDP_HAS_FRAGS, ..ProgramKind::XDP }),
-    ("xdp/devmap", ProgramKind { attach_type: AttachType::XDP_DEVMAP, ..ProgramKind::XDP }),
+    (
+        "xdp.frags",
+        ProgramKind {
+            flags: prog_flags::XDP_HAS_FRAGS,
+            ..ProgramKind::XDP
+        },
+    ),
+    (
+        "xdp/devmap",
+        ProgramKind {
+            attach_type: AttachType::XDP_DEVMAP,
+            ..ProgramKind::XDP
+        },
+    ),
     (
         "xdp.frags/devmap",
-        ProgramKind { attach_type: AttachType::XDP_DEVMAP, flags: prog_flags::XDP_HAS_FRAGS, ..ProgramKind::XDP },
+        ProgramKind {
+            attach_type: AttachType::XDP_DEVMAP,
+            flags: prog_flags::XDP_HAS_FRAGS,
+            ..ProgramKind::XDP
+        },
     ),
-    ("xdp/cpumap", ProgramKind { attach_type: AttachType::XDP_CPUMAP, ..ProgramKind::XDP }),
+    (
+        "xdp/cpumap",
+        ProgramKind {
+            attach_type: AttachType::XDP_CPUMAP,
+            ..ProgramKind::XDP
+        },
+    ),
     (
         "xdp.frags/cpumap",
-        ProgramKind { attach_type: AttachType::XDP_CPUMAP, flags: prog_flags::XDP_HAS_FRAGS, ..ProgramKind::XDP },
+        ProgramKind {
+            attach_type: AttachType::XDP_CPUMAP,
+            flags: prog_flags::XDP_HAS_FRAGS,
+            ..ProgramKind::XDP
+        },
     ),
 ];
 
@@ -57,9 +93,18 @@ mod tests {
         assert_eq!(ProgramKind::of_section("xdp"), Some(ProgramKind::XDP));
         assert_eq!(ProgramKind::of_section("?xdp"), Some(ProgramKind::XDP));
         let frags = ProgramKind::of_section("xdp.frags").unwrap();
-        assert_eq!((frags.attach_type, frags.flags), (AttachType::XDP, prog_flags::XDP_HAS_FRAGS));
-        assert_eq!(ProgramKind::of_section("xdp/devmap").unwrap().attach_type, AttachType::XDP_DEVMAP);
-        assert_eq!(ProgramKind::of_section("xdp/cpumap").unwrap().attach_type, AttachType::XDP_CPUMAP);
+        assert_eq!(
+            (frags.attach_type, frags.flags),
+            (AttachType::XDP, prog_flags::XDP_HAS_FRAGS)
+        );
+        assert_eq!(
+            ProgramKind::of_section("xdp/devmap").unwrap().attach_type,
+            AttachType::XDP_DEVMAP
+        );
+        assert_eq!(
+            ProgramKind::of_section("xdp/cpumap").unwrap().attach_type,
+            AttachType::XDP_CPUMAP
+        );
         assert_eq!(ProgramKind::of_section("kprobe/x"), None);
     }
 }

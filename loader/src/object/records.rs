@@ -70,7 +70,10 @@ impl Records {
     pub(super) fn core_relo_in(&self, section: &str, function: &Function) -> Option<u32> {
         let relos = self.core_relos.get(section)?;
         let first = relos.partition_point(|&insn| insn < function.start);
-        relos.get(first).copied().filter(|&insn| insn < function.start + function.len)
+        relos
+            .get(first)
+            .copied()
+            .filter(|&insn| insn < function.start + function.len)
     }
 
     /// The func_info of a program laid out so; `Err` says why it has none.
@@ -107,23 +110,34 @@ impl Records {
             let records = self.line_info.get(&section).map_or(&[][..], Vec::as_slice);
             let first = records.partition_point(|record| record.insn_off < function.start);
             let end = function.start + function.len;
-            let own = records[first..].iter().take_while(|record| record.insn_off < end);
+            let own = records[first..]
+                .iter()
+                .take_while(|record| record.insn_off < end);
             let before = lines.len();
             for record in own {
                 let at = record.insn_off - function.start + place.at.0;
                 let strings = btf.strings.len();
-                let named = (record.file_name.0 as usize) < strings && (record.line.0 as usize) < strings;
+                let named =
+                    (record.file_name.0 as usize) < strings && (record.line.0 as usize) < strings;
                 if named && lines.last().is_none_or(|last| last.insn_off < at) {
                     lines.push(record.at(at));
                 }
             }
-            if lines.get(before).is_none_or(|first| first.insn_off != place.at.0) {
-                return Err(format!("function `{}` has no source line at its beginning", function.name));
+            if lines
+                .get(before)
+                .is_none_or(|first| first.insn_off != place.at.0)
+            {
+                return Err(format!(
+                    "function `{}` has no source line at its beginning",
+                    function.name
+                ));
             }
         }
         // A record on the second slot of a ld_imm64 belongs to no instruction.
-        let seconds: std::collections::HashSet<u32> =
-            insn::steps(insns).filter(|step| step.insn.is_ld_imm64()).map(|step| step.at.0 + 1).collect();
+        let seconds: std::collections::HashSet<u32> = insn::steps(insns)
+            .filter(|step| step.insn.is_ld_imm64())
+            .map(|step| step.at.0 + 1)
+            .collect();
         lines.retain(|line| !seconds.contains(&line.insn_off));
         Ok(lines)
     }
@@ -133,14 +147,27 @@ impl Records {
 fn by_section<R: Record + Copy>(groups: &[Group<R>], btf: &Btf) -> HashMap<String, Vec<R>> {
     let mut sections: HashMap<String, Vec<R>> = HashMap::new();
     for group in groups {
-        let records = sections.entry(btf.name(group.section).to_string()).or_default();
-        records.extend(group.records.iter().map(|record| record.at(record.insn_off() / Insn::SIZE as u32)));
+        let records = sections
+            .entry(btf.name(group.section).to_string())
+            .or_default();
+        records.extend(
+            group
+                .records
+                .iter()
+                .map(|record| record.at(record.insn_off() / Insn::SIZE as u32)),
+        );
     }
-    sections.values_mut().for_each(|records| records.sort_by_key(Record::insn_off));
+    sections
+        .values_mut()
+        .for_each(|records| records.sort_by_key(Record::insn_off));
     sections
 }
 
 /// The bytes of records, as the kernel takes them.
 pub(super) fn encode<R: Record>(records: &[R]) -> Vec<u8> {
-    records.iter().flat_map(Record::to_words).flat_map(u32::to_le_bytes).collect()
+    records
+        .iter()
+        .flat_map(Record::to_words)
+        .flat_map(u32::to_le_bytes)
+        .collect()
 }

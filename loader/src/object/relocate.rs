@@ -32,20 +32,27 @@ pub(super) fn references(
 ) -> Result<HashMap<u32, Reference>, ObjectError> {
     let mut references = HashMap::with_capacity(section.relocations.len());
     for relocation in &section.relocations {
-        let Some(symbol) = object.symbols.get(relocation.symbol.0) else { continue };
+        let Some(symbol) = object.symbols.get(relocation.symbol.0) else {
+            continue;
+        };
         let name = match (symbol.kind, symbol.place) {
-            (SymbolKind::Section, Place::Section(index)) => {
-                object.sections.get(index.0).map_or("", |section| section.name)
-            }
+            (SymbolKind::Section, Place::Section(index)) => object
+                .sections
+                .get(index.0)
+                .map_or("", |section| section.name),
             _ => symbol.name,
         };
         let fail = |cause: String| Err(ObjectError::at(section.name, relocation.offset, cause));
         if relocation.offset % Insn::SIZE as u64 != 0 {
-            return fail(format!("the relocation against `{name}` is inside an instruction"));
+            return fail(format!(
+                "the relocation against `{name}` is inside an instruction"
+            ));
         }
         let index = InsnIndex::from_byte_offset(relocation.offset).0;
         let Some(insn) = insns.get(index as usize) else {
-            return fail(format!("the relocation against `{name}` is past the last instruction"));
+            return fail(format!(
+                "the relocation against `{name}` is past the last instruction"
+            ));
         };
         let fits = match relocation.kind {
             RelocationKind::Imm64 => insn.is_ld_imm64(),
@@ -60,10 +67,19 @@ pub(super) fn references(
             ));
         }
         let target = match symbol.place {
-            Place::Section(section) => Target::Place { section, offset: symbol.value },
+            Place::Section(section) => Target::Place {
+                section,
+                offset: symbol.value,
+            },
             Place::Undefined | Place::Absolute | Place::Common => Target::Undefined,
         };
-        references.insert(index, Reference { symbol: name.to_string(), target });
+        references.insert(
+            index,
+            Reference {
+                symbol: name.to_string(),
+                target,
+            },
+        );
     }
     Ok(references)
 }

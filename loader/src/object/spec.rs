@@ -76,8 +76,11 @@ impl Spec {
         let globals = data::globals(&object, &maps);
         let code = read_code(&object)?;
         let (functions, programs) = read_functions(&object, &code)?;
-        let function_at =
-            functions.iter().enumerate().map(|(index, f)| ((f.code, f.start), index)).collect();
+        let function_at = functions
+            .iter()
+            .enumerate()
+            .map(|(index, f)| ((f.code, f.start), index))
+            .collect();
         let records = Records::read(&object, btf.as_ref())?;
         Ok(Spec {
             name: String::new(),
@@ -106,11 +109,23 @@ impl Spec {
 
     /// The map with this name, to set its size before loading.
     pub fn map_mut(&mut self, name: &str) -> Result<&mut MapSpec, ObjectError> {
-        let known = self.maps.iter().map(|map| map.name.as_str()).collect::<Vec<_>>().join(", ");
-        self.maps.iter_mut().find(|map| map.name == name).ok_or_else(|| {
-            let known = if known.is_empty() { "no maps".to_string() } else { known };
-            ObjectError::request(format!("there is no map `{name}`: the object has {known}"))
-        })
+        let known = self
+            .maps
+            .iter()
+            .map(|map| map.name.as_str())
+            .collect::<Vec<_>>()
+            .join(", ");
+        self.maps
+            .iter_mut()
+            .find(|map| map.name == name)
+            .ok_or_else(|| {
+                let known = if known.is_empty() {
+                    "no maps".to_string()
+                } else {
+                    known
+                };
+                ObjectError::request(format!("there is no map `{name}`: the object has {known}"))
+            })
     }
 
     /// The program with this name.
@@ -132,7 +147,12 @@ fn read_code(object: &Object<'_>) -> Result<Vec<Code>, ObjectError> {
         }
         let insns = insn::decode_all(section.name, section.data)?;
         let references = relocate::references(object, section, &insns)?;
-        code.push(Code { name: section.name.to_string(), section: index, insns, references });
+        code.push(Code {
+            name: section.name.to_string(),
+            section: index,
+            insns,
+            references,
+        });
     }
     Ok(code)
 }
@@ -142,8 +162,11 @@ fn read_functions(
     object: &Object<'_>,
     code: &[Code],
 ) -> Result<(Vec<Function>, Vec<ProgramSpec>), ObjectError> {
-    let by_section: HashMap<SectionIndex, usize> =
-        code.iter().enumerate().map(|(at, code)| (code.section, at)).collect();
+    let by_section: HashMap<SectionIndex, usize> = code
+        .iter()
+        .enumerate()
+        .map(|(at, code)| (code.section, at))
+        .collect();
     let mut functions = Vec::new();
     let mut programs = Vec::new();
     let mut symbols: Vec<_> = object
@@ -159,11 +182,21 @@ fn read_functions(
     for (at, (code_index, symbol)) in symbols.iter().enumerate() {
         let code = &code[*code_index];
         let section_size = (code.insns.len() * Insn::SIZE) as u64;
-        let next = symbols.get(at + 1).filter(|(next, _)| next == code_index).map_or(section_size, |(_, s)| s.value);
-        let size = if symbol.size == 0 { next.saturating_sub(symbol.value) } else { symbol.size };
+        let next = symbols
+            .get(at + 1)
+            .filter(|(next, _)| next == code_index)
+            .map_or(section_size, |(_, s)| s.value);
+        let size = if symbol.size == 0 {
+            next.saturating_sub(symbol.value)
+        } else {
+            symbol.size
+        };
         let fail = |cause: String| Err(ObjectError::at(&code.name, symbol.value, cause));
         if symbol.value % 8 != 0 || size % 8 != 0 || size == 0 {
-            return fail(format!("function `{}` takes {size} bytes: not whole instructions", symbol.name));
+            return fail(format!(
+                "function `{}` takes {size} bytes: not whole instructions",
+                symbol.name
+            ));
         }
         if symbol.value.saturating_add(size) > section_size {
             return fail(format!("function `{}` ends past its section", symbol.name));
@@ -194,23 +227,34 @@ fn is_program(section: &str, binding: Binding, visibility: Visibility) -> bool {
 }
 
 fn license(object: &Object<'_>) -> Result<String, ObjectError> {
-    let Some((_, section)) = object.section_named("license") else { return Ok(String::new()) };
-    let end = section.data.iter().position(|&b| b == 0).unwrap_or(section.data.len());
+    let Some((_, section)) = object.section_named("license") else {
+        return Ok(String::new());
+    };
+    let end = section
+        .data
+        .iter()
+        .position(|&b| b == 0)
+        .unwrap_or(section.data.len());
     // The kernel reads 127 bytes of it (bpf_prog_load).
     match std::str::from_utf8(&section.data[..end.min(127)]) {
         Ok(text) => Ok(text.to_string()),
-        Err(error) => {
-            Err(ObjectError::at("license", error.valid_up_to() as u64, "the license is not text"))
-        }
+        Err(error) => Err(ObjectError::at(
+            "license",
+            error.valid_up_to() as u64,
+            "the license is not text",
+        )),
     }
 }
 
 fn version(object: &Object<'_>) -> Result<u32, ObjectError> {
-    let Some((_, section)) = object.section_named("version") else { return Ok(0) };
+    let Some((_, section)) = object.section_named("version") else {
+        return Ok(0);
+    };
     match section.data {
         [a, b, c, d] => Ok(u32::from_le_bytes([*a, *b, *c, *d])),
-        other => {
-            Err(ObjectError::in_section("version", format!("{} bytes instead of a 32-bit number", other.len())))
-        }
+        other => Err(ObjectError::in_section(
+            "version",
+            format!("{} bytes instead of a 32-bit number", other.len()),
+        )),
     }
 }
