@@ -1,12 +1,15 @@
 //! The end-to-end tests: what they share. The tests themselves are in `tests/tests`.
 
 pub mod balancer;
+pub mod bpffs;
 pub mod client;
 pub mod content;
 pub mod files;
 pub mod frames;
 pub mod netns;
 pub mod ping;
+pub mod privilege;
+pub mod refusal;
 pub mod run;
 pub mod scenarios;
 pub mod server;
