@@ -4,24 +4,20 @@
 
 mod error;
 mod loaded;
+mod maps;
 mod step;
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd};
-use std::path::PathBuf;
 use std::time::Instant;
 
-use xdplb_linker::btf::TypeId;
 use xdplb_linker::insn::{self, InsnIndex};
 
 use crate::kernel::{
-    self, BpfFs, Btf, Feature, KernelError, Map, MapDefinition, MapShape, Program,
-    ProgramDefinition, Records, TypeIds, Update,
+    self, BpfFs, Btf, Feature, KernelError, Map, Program, ProgramDefinition, Records, Update,
 };
-use crate::object::{
-    BtfKinds, Freeze, MapPlan, MapSpec, Pinning, Plan, ProgramPlan, SlotValue, Spec, simplify,
-};
-use crate::uapi::{MapType, map_flags};
+use crate::object::{BtfKinds, Plan, ProgramPlan, SlotValue, Spec, simplify};
+use maps::{NewPins, obtain_map};
 
 pub use error::LoadError;
 pub use loaded::{Loaded, LoadedProgram};
@@ -181,179 +177,6 @@ fn known_kinds() -> BtfKinds {
     }
 }
 
-/// Takes over, opens or creates one map; a created one is filled and frozen as planned.
-fn obtain_map(
-    plan: &MapPlan,
-    types: &Types,
-    options: &mut LoadOptions,
-    pins: &mut NewPins,
-    observer: &mut dyn Observer,
-) -> Result<Map, LoadError> {
-    let spec = &plan.spec;
-    let shape = fit_machine(spec)?;
-    let pin = options
-        .pins
-        .as_ref()
-        .filter(|_| spec.pinning == Pinning::ByName);
-    let existing = match (options.reuse.remove(&spec.name), pin) {
-        (Some(map), _) => Some(map),
-        (None, Some(pins)) => kernel::open_map(&pins.path(&spec.name))?,
-        (None, None) => None,
-    };
-    if let Some(map) = existing {
-        check_fits(&spec.name, shape, map.shape())?;
-        let id = map.info()?.id;
-        observer.step(&Step::MapReused {
-            map: plan,
-            fd: map.as_fd().as_raw_fd(),
-            id,
-        });
-        return Ok(map);
-    }
-    let map = create_map(plan, shape, types, observer)?;
-    let id = map.info()?.id;
-    observer.step(&Step::MapCreated {
-        map: plan,
-        fd: map.as_fd().as_raw_fd(),
-        id,
-    });
-    if let Some(contents) = &spec.contents {
-        map.update(&0u32.to_ne_bytes(), contents, Update::Any)?;
-        observer.step(&Step::MapFilled {
-            map: plan,
-            bytes: contents.len(),
-        });
-    }
-    if spec.freeze == Freeze::BeforePrograms {
-        map.freeze()?;
-        observer.step(&Step::MapFrozen { map: plan });
-    }
-    if let Some(directory) = pin {
-        pins.0.push(directory.pin_map(&spec.name, &map)?);
-    }
-    Ok(map)
-}
-
-/// What only the machine knows: how many CPUs it has, how large a page is.
-fn fit_machine(spec: &MapSpec) -> Result<MapShape, LoadError> {
-    let mut max_entries = spec.max_entries;
-    if spec.map_type == MapType::PERF_EVENT_ARRAY && max_entries == 0 {
-        max_entries = kernel::possible_cpus()? as u32;
-    }
-    if [MapType::RINGBUF, MapType::USER_RINGBUF].contains(&spec.map_type) && max_entries != 0 {
-        // The kernel wants a power of two that is a multiple of a page (ringbuf_map_alloc).
-        let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
-            .ok()
-            .flatten()
-            .unwrap_or(4096) as u32;
-        max_entries = max_entries
-            .max(page)
-            .checked_next_power_of_two()
-            .unwrap_or(max_entries);
-    }
-    Ok(MapShape {
-        map_type: spec.map_type,
-        key_size: spec.key_size,
-        value_size: spec.value_size,
-        max_entries,
-        map_flags: spec.map_flags,
-        map_extra: spec.map_extra,
-    })
-}
-
-/// An existing map must be what the program was compiled for.
-fn check_fits(map: &str, wants: MapShape, has: MapShape) -> Result<(), LoadError> {
-    let mut has = has;
-    if [MapType::DEVMAP, MapType::DEVMAP_HASH].contains(&has.map_type) {
-        // The kernel sets this flag itself (dev_map_alloc).
-        has.map_flags =
-            has.map_flags & !map_flags::RDONLY_PROG | wants.map_flags & map_flags::RDONLY_PROG;
-    }
-    let number =
-        |has: u32, wants: u32| (has != wants).then(|| (has.to_string(), wants.to_string()));
-    let fields = [
-        (
-            "type",
-            (has.map_type != wants.map_type)
-                .then(|| (has.map_type.to_string(), wants.map_type.to_string())),
-        ),
-        ("key_size", number(has.key_size, wants.key_size)),
-        ("value_size", number(has.value_size, wants.value_size)),
-        ("max_entries", number(has.max_entries, wants.max_entries)),
-        ("map_flags", number(has.map_flags, wants.map_flags)),
-        (
-            "map_extra",
-            (has.map_extra != wants.map_extra)
-                .then(|| (has.map_extra.to_string(), wants.map_extra.to_string())),
-        ),
-    ];
-    for (field, difference) in fields {
-        if let Some((has, wants)) = difference {
-            return Err(LoadError::Incompatible {
-                map: map.to_string(),
-                field,
-                has,
-                wants,
-            });
-        }
-    }
-    Ok(())
-}
-
-fn create_map(
-    plan: &MapPlan,
-    shape: MapShape,
-    types: &Types,
-    observer: &mut dyn Observer,
-) -> Result<Map, LoadError> {
-    let spec = &plan.spec;
-    let inner = match &spec.inner {
-        Some(inner) => {
-            let definition = MapDefinition {
-                name: &plan.kernel_name,
-                shape: fit_machine(inner)?,
-                numa_node: inner.numa_node,
-                types: type_ids(inner, types),
-                inner: None,
-            };
-            Some(Map::create(&definition)?)
-        }
-        None => None,
-    };
-    let mut definition = MapDefinition {
-        name: &plan.kernel_name,
-        shape,
-        numa_node: spec.numa_node,
-        types: type_ids(spec, types),
-        inner: inner.as_ref(),
-    };
-    match Map::create(&definition) {
-        // Some map types refuse types that others take: the map itself works without them.
-        Err(error)
-            if definition.types.is_some() && error.errno() == Some(nix::errno::Errno::EINVAL) =>
-        {
-            definition.types = None;
-            let map = Map::create(&definition).map_err(|_| error)?;
-            observer.step(&Step::MapTypesLeftOut { map: plan });
-            Ok(map)
-        }
-        result => Ok(result?),
-    }
-}
-
-/// Both ids or none; only an array with one value (global data) may have a value type alone (`array_map_check_btf`).
-fn type_ids<'a>(spec: &MapSpec, types: &'a Types) -> Option<TypeIds<'a>> {
-    let btf = types.btf()?;
-    let value = spec.value_type != TypeId::VOID;
-    let key = spec.key_type != TypeId::VOID
-        || (spec.map_type == MapType::ARRAY && spec.name.starts_with('.'));
-    (key && value).then_some(TypeIds {
-        btf,
-        key: spec.key_type.0,
-        value: spec.value_type.0,
-    })
-}
-
 fn load_program(
     plan: &Plan,
     program: &ProgramPlan,
@@ -437,56 +260,4 @@ fn fill_slots(plan: &Plan, maps: &[Map], programs: &[LoadedProgram]) -> Result<(
         }
     }
     Ok(())
-}
-
-/// Pins made by this load: removed again unless it succeeds.
-#[derive(Default)]
-struct NewPins(Vec<PathBuf>);
-
-impl NewPins {
-    fn keep(mut self) {
-        self.0.clear();
-    }
-}
-
-impl Drop for NewPins {
-    fn drop(&mut self) {
-        for path in &self.0 {
-            // Nothing can be done about a pin that cannot be removed, and the error that led here matters more.
-            let _ = kernel::unpin(path);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used)]
-    use super::*;
-
-    const SHAPE: MapShape = MapShape {
-        map_type: MapType::HASH,
-        key_size: 16,
-        value_size: 4,
-        max_entries: 1024,
-        map_flags: 0,
-        map_extra: 0,
-    };
-
-    #[test]
-    fn a_map_that_differs_is_refused_by_the_field() {
-        assert!(check_fits("flows", SHAPE, SHAPE).is_ok());
-        let other = |change: fn(&mut MapShape)| {
-            let mut shape = SHAPE;
-            change(&mut shape);
-            check_fits("flows", SHAPE, shape).unwrap_err().to_string()
-        };
-        assert_eq!(
-            other(|shape| shape.max_entries = 4096),
-            "map `flows`: the existing one cannot be used: max_entries is 4096, the program needs 1024"
-        );
-        assert_eq!(
-            other(|shape| shape.map_type = MapType::LRU_HASH),
-            "map `flows`: the existing one cannot be used: type is lru_hash, the program needs hash"
-        );
-    }
 }

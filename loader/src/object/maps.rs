@@ -10,6 +10,9 @@ use xdplb_linker::elf::{Object, Place, RelocationKind, Section, SectionIndex, Sy
 use super::ObjectError;
 use crate::uapi::MapType;
 
+/// Longest name of a map; the kernel keeps 15 bytes.
+const MAX_NAME: usize = 1024;
+
 /// A map to create.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MapSpec {
@@ -121,6 +124,13 @@ pub(super) fn read(object: &Object<'_>, btf: Option<&Btf>) -> Result<Vec<MapSpec
     for var in &datasec.vars {
         let at = u64::from(var.offset);
         let name = btf.type_name(var.ty).to_string();
+        if name.len() > MAX_NAME {
+            return Err(ObjectError::at(
+                ".maps",
+                at,
+                format!("the name of a map takes {} bytes", name.len()),
+            ));
+        }
         let ty = match btf.get(var.ty).map(|ty| &ty.kind) {
             Some(Kind::Var(var)) => var.ty,
             _ => {
@@ -143,7 +153,6 @@ pub(super) fn read(object: &Object<'_>, btf: Option<&Btf>) -> Result<Vec<MapSpec
         maps.push(map);
     }
     maps.sort_by_key(|map| map.place.1);
-    // Each map's definition must be where a symbol says, or relocations could not name it.
     Ok(maps)
 }
 

@@ -10,6 +10,7 @@
 mod btf;
 mod data;
 mod error;
+mod layout;
 mod maps;
 mod plan;
 mod program_kind;

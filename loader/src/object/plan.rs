@@ -1,33 +1,16 @@
 //! What to ask of the kernel: maps in order, then programs, whose instructions wait only for the maps' descriptors.
-//!
-//! A program is one stretch of instructions to the kernel, so the functions it calls are appended to it, each once
-//! (libbpf's `bpf_object__reloc_code`):
-//!
-//! ```text
-//!   section xdp        .text                program as loaded
-//!   ┌──────────┐       ┌──────────┐         ┌──────────┐
-//!   │ main     │       │ helper   │         │ main     │ call +n ──┐
-//!   │  call ───┼──────►│  call ───┼──┐      │ helper   │ ◄─────────┘ call +m ──┐
-//!   └──────────┘       │ other    │◄─┘      │ other    │ ◄─────────────────────┘
-//!                      │ unused   │         └──────────┘
-//!                      └──────────┘
-//! ```
-
-use std::collections::{HashMap, VecDeque};
 
 use xdplb_linker::btf::{Btf, TypeId};
-use xdplb_linker::elf::SectionIndex;
-use xdplb_linker::insn::{self, Insn, InsnIndex};
+use xdplb_linker::btf_ext::{FuncInfo, LineInfo, Record};
+use xdplb_linker::insn::{Insn, InsnIndex};
 
-use super::records::{self, Placed, SourceLine};
-use super::relocate::{Reference, Target};
-use super::spec::{Function, ProgramSpec};
+use super::layout::Layout;
+use super::records::{self, SourceLine};
+use super::spec::ProgramSpec;
 use super::{MapSpec, ObjectError, ProgramKind, Spec};
 use crate::uapi::{MapType, OBJ_NAME_LEN};
-use xdplb_linker::btf_ext::{FuncInfo, LineInfo, Record};
-
-/// `BPF_COMPLEXITY_LIMIT_INSNS`, which bounds a privileged program's length.
-const MAX_INSNS: usize = 1_000_000;
+/// All programs of an object together: what keeps a hostile file, whose functions all overlap, from taking all memory.
+const MAX_INSNS: usize = 4_000_000;
 
 /// Everything to create, in order.
 #[derive(Clone, Debug)]
@@ -173,14 +156,22 @@ impl Spec {
 
     /// Plans some of the programs (of this `Spec`), with all maps.
     pub fn plan_programs(&self, programs: &[&ProgramSpec]) -> Result<Plan, ObjectError> {
-        let programs = programs
-            .iter()
-            .map(|program| self.plan_program(program))
-            .collect::<Result<_, _>>()?;
+        let mut planned = Vec::with_capacity(programs.len());
+        let mut total = 0;
+        for program in programs {
+            let program = self.plan_program(program)?;
+            total += program.insns.len();
+            if total > MAX_INSNS {
+                return Err(ObjectError::request(format!(
+                    "the programs have more than {MAX_INSNS} instructions together"
+                )));
+            }
+            planned.push(program);
+        }
         Ok(Plan {
             btf: self.btf.clone(),
             maps: self.maps.iter().map(|map| self.plan_map(map)).collect(),
-            programs,
+            programs: planned,
             license: self.license.clone(),
             kernel_version: self.kernel_version,
         })
@@ -209,14 +200,7 @@ impl Spec {
                 ),
             ));
         };
-        let mut layout = Layout {
-            spec: self,
-            insns: Vec::new(),
-            placed: Vec::new(),
-            at: HashMap::new(),
-            patches: Vec::new(),
-        };
-        layout.build(program.function)?;
+        let layout = Layout::of(self, program.function)?;
         let function = |index: usize| {
             let function = &self.functions[index];
             (self.code[function.code].name.clone(), function.clone())
@@ -251,257 +235,6 @@ impl Spec {
             patches: layout.patches,
             insns: layout.insns,
         })
-    }
-}
-
-/// The instructions of one program while its functions are put together.
-struct Layout<'a> {
-    spec: &'a Spec,
-    insns: Vec<Insn>,
-    placed: Vec<Placed>,
-    /// Where a function's first instruction is.
-    at: HashMap<usize, InsnIndex>,
-    patches: Vec<Patch>,
-}
-
-impl Layout<'_> {
-    fn build(&mut self, main: usize) -> Result<(), ObjectError> {
-        let mut waiting = VecDeque::from([main]);
-        self.append(main)?;
-        while let Some(index) = waiting.pop_front() {
-            let function = &self.spec.functions[index];
-            let code = &self.spec.code[function.code];
-            let range = function.start as usize..(function.start + function.len) as usize;
-            let base = self.at.get(&index).copied().unwrap_or_default().0;
-            for step in insn::steps(&code.insns[range]) {
-                let in_section = function.start + step.at.0;
-                let at = InsnIndex(base + step.at.0);
-                let reference = code.references.get(&in_section);
-                let callee = if step.insn.is_call() {
-                    self.callee(function, in_section, step.insn, reference)?
-                } else if step.insn.is_ld_imm64() {
-                    if step.second.is_none() {
-                        return Err(self.error(
-                            function,
-                            in_section,
-                            "the function ends within an instruction".into(),
-                        ));
-                    }
-                    self.address(function, in_section, step.insn, at, reference)?
-                } else {
-                    None
-                };
-                let Some(callee) = callee else { continue };
-                if !self.at.contains_key(&callee) {
-                    self.append(callee)?;
-                    waiting.push_back(callee);
-                }
-                let target = self.at.get(&callee).copied().unwrap_or_default();
-                // Both kinds of distance are counted from the next instruction (kernel: add_subprog_and_kfunc).
-                let distance = i64::from(target.0) - i64::from(at.0) - 1;
-                let insn = &mut self.insns[at.0 as usize];
-                insn.imm = distance as i32;
-                insn.src = if insn.is_call() {
-                    insn::BPF_PSEUDO_CALL
-                } else {
-                    insn::BPF_PSEUDO_FUNC
-                };
-            }
-        }
-        Ok(())
-    }
-
-    fn append(&mut self, index: usize) -> Result<(), ObjectError> {
-        let function = &self.spec.functions[index];
-        let code = &self.spec.code[function.code];
-        let at = InsnIndex(self.insns.len() as u32);
-        if self.insns.len() + function.len as usize > MAX_INSNS {
-            return Err(self.error(
-                function,
-                function.start,
-                format!("the program has more than {MAX_INSNS} instructions"),
-            ));
-        }
-        self.insns.extend_from_slice(
-            &code.insns[function.start as usize..(function.start + function.len) as usize],
-        );
-        self.placed.push(Placed {
-            function: index,
-            at,
-        });
-        self.at.insert(index, at);
-        Ok(())
-    }
-
-    /// The function that a call goes to; `None` for helpers.
-    fn callee(
-        &self,
-        function: &Function,
-        insn: u32,
-        call: Insn,
-        reference: Option<&Reference>,
-    ) -> Result<Option<usize>, ObjectError> {
-        let relative = i64::from(call.imm) + 1;
-        match reference {
-            None if !call.is_pseudo_call() => Ok(None),
-            None => self
-                .function_at(function, insn, function.code, i64::from(insn) + relative)
-                .map(Some),
-            Some(Reference {
-                symbol,
-                target: Target::Undefined,
-            }) => Err(self.error(
-                function,
-                insn,
-                format!("calls `{symbol}`, which the object does not define"),
-            )),
-            Some(Reference {
-                symbol,
-                target: Target::Place { section, offset },
-            }) => {
-                match self.code_index(*section) {
-                    // The addend counts instructions: -1 with a function's symbol, the place with a section's.
-                    Some(code) => self
-                        .function_at(function, insn, code, (*offset / 8) as i64 + relative)
-                        .map(Some),
-                    None => Err(self.error(
-                        function,
-                        insn,
-                        format!("calls `{symbol}`, which is not code"),
-                    )),
-                }
-            }
-        }
-    }
-
-    /// What a ld_imm64 refers to: a map or data (a patch), a function (returned), or nothing.
-    fn address(
-        &mut self,
-        function: &Function,
-        insn: u32,
-        load: Insn,
-        at: InsnIndex,
-        reference: Option<&Reference>,
-    ) -> Result<Option<usize>, ObjectError> {
-        let (symbol, section, offset) = match reference {
-            None if load.src == insn::BPF_PSEUDO_FUNC => {
-                let target = i64::from(insn) + i64::from(load.imm) + 1;
-                return self
-                    .function_at(function, insn, function.code, target)
-                    .map(Some);
-            }
-            None => return Ok(None),
-            Some(Reference {
-                symbol,
-                target: Target::Undefined,
-            }) => {
-                let cause = format!("refers to `{symbol}`, which the object does not define");
-                return Err(self.error(function, insn, cause));
-            }
-            Some(Reference {
-                symbol,
-                target: Target::Place { section, offset },
-            }) => {
-                // The addend counts bytes; it is not negative in what compilers write.
-                (
-                    symbol,
-                    *section,
-                    offset.saturating_add(u64::from(load.imm as u32)),
-                )
-            }
-        };
-        if let Some(code) = self.code_index(section) {
-            return self
-                .function_at(function, insn, code, (offset / 8) as i64)
-                .map(Some);
-        }
-        let Some((map, target)) = self.spec.map_at(section, offset) else {
-            let cause =
-                format!("refers to `{symbol}`, which is neither a map, data nor a function");
-            return Err(self.error(function, insn, cause));
-        };
-        if let PatchTarget::MapValue { offset, .. } = target
-            && offset > map.value_size
-        {
-            let cause = format!(
-                "refers to {offset} bytes into `{}`, which has {}",
-                map.name, map.value_size
-            );
-            return Err(self.error(function, insn, cause));
-        }
-        let (src, second) = match target {
-            PatchTarget::Map(_) => (insn::BPF_PSEUDO_MAP_FD, 0),
-            PatchTarget::MapValue { offset, .. } => (insn::BPF_PSEUDO_MAP_VALUE, offset as i32),
-        };
-        self.patches.push(Patch {
-            at,
-            target,
-            symbol: symbol.clone(),
-        });
-        let at = at.0 as usize;
-        self.insns[at].src = src;
-        self.insns[at].imm = 0;
-        self.insns[at + 1].imm = second;
-        Ok(None)
-    }
-
-    fn code_index(&self, section: SectionIndex) -> Option<usize> {
-        self.spec
-            .code
-            .iter()
-            .position(|code| code.section == section)
-    }
-
-    fn function_at(
-        &self,
-        from: &Function,
-        insn: u32,
-        code: usize,
-        target: i64,
-    ) -> Result<usize, ObjectError> {
-        let found = u32::try_from(target)
-            .ok()
-            .and_then(|start| self.spec.function_at.get(&(code, start)));
-        found.copied().ok_or_else(|| {
-            let section = &self.spec.code[code].name;
-            self.error(
-                from,
-                insn,
-                format!("no function begins at instruction {target} of {section}"),
-            )
-        })
-    }
-
-    fn error(&self, function: &Function, insn: u32, cause: String) -> ObjectError {
-        let section = self.spec.code[function.code].name.clone();
-        let place = Some((
-            InsnIndex(insn - function.start.min(insn)),
-            function.name.clone(),
-        ));
-        ObjectError {
-            section,
-            offset: Some(u64::from(insn) * 8),
-            insn: place,
-            cause,
-        }
-    }
-}
-
-impl Spec {
-    /// The map that a place in a section belongs to, and how an instruction refers to it.
-    fn map_at(&self, section: SectionIndex, offset: u64) -> Option<(&MapSpec, PatchTarget)> {
-        let (index, map) = self.maps.iter().enumerate().find(|(_, map)| {
-            map.place.0 == section && (map.name.starts_with('.') || map.place.1 == offset)
-        })?;
-        let target = if map.name.starts_with('.') {
-            PatchTarget::MapValue {
-                map: index,
-                offset: u32::try_from(offset).ok()?,
-            }
-        } else {
-            PatchTarget::Map(index)
-        };
-        Some((map, target))
     }
 }
 

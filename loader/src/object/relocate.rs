@@ -1,8 +1,9 @@
 //! What instructions refer to: relocations turned into typed targets.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use xdplb_linker::elf::{Object, Place, RelocationKind, Section, SectionIndex, SymbolKind};
+use xdplb_linker::elf::{Object, Place, RelocationKind, Section, SectionIndex, Symbol, SymbolKind};
 use xdplb_linker::insn::{Insn, InsnIndex};
 
 use super::ObjectError;
@@ -11,7 +12,7 @@ use super::ObjectError;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Reference {
     /// The symbol's name, or its section's.
-    pub(super) symbol: String,
+    pub(super) symbol: Arc<str>,
     pub(super) target: Target,
 }
 
@@ -24,23 +25,41 @@ pub(super) enum Target {
     Undefined,
 }
 
+/// The symbols' names, each stored once; a section's symbol is called after its section.
+pub(super) fn names(object: &Object<'_>, file_size: usize) -> Result<Vec<Arc<str>>, ObjectError> {
+    // Names lie in the file, but many symbols of a hostile one can share a long one.
+    let total: usize = object.symbols.iter().map(|symbol| symbol.name.len()).sum();
+    if total > file_size.saturating_mul(8).saturating_add(1 << 20) {
+        return Err(ObjectError::in_section(
+            "file",
+            format!("its symbols' names take {total} bytes together"),
+        ));
+    }
+    let name = |symbol: &Symbol<'_>| match (symbol.kind, symbol.place) {
+        (SymbolKind::Section, Place::Section(index)) => object
+            .sections
+            .get(index.0)
+            .map_or("", |section| section.name)
+            .into(),
+        _ => symbol.name.into(),
+    };
+    Ok(object.symbols.iter().map(name).collect())
+}
+
 /// The references of a section of code, by instruction.
 pub(super) fn references(
     object: &Object<'_>,
     section: &Section<'_>,
     insns: &[Insn],
+    names: &[Arc<str>],
 ) -> Result<HashMap<u32, Reference>, ObjectError> {
     let mut references = HashMap::with_capacity(section.relocations.len());
     for relocation in &section.relocations {
         let Some(symbol) = object.symbols.get(relocation.symbol.0) else {
             continue;
         };
-        let name = match (symbol.kind, symbol.place) {
-            (SymbolKind::Section, Place::Section(index)) => object
-                .sections
-                .get(index.0)
-                .map_or("", |section| section.name),
-            _ => symbol.name,
+        let Some(name) = names.get(relocation.symbol.0) else {
+            continue;
         };
         let fail = |cause: String| Err(ObjectError::at(section.name, relocation.offset, cause));
         if relocation.offset % Insn::SIZE as u64 != 0 {
@@ -76,7 +95,7 @@ pub(super) fn references(
         references.insert(
             index,
             Reference {
-                symbol: name.to_string(),
+                symbol: name.clone(),
                 target,
             },
         );

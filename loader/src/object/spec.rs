@@ -2,6 +2,7 @@
 //! changed before a [`super::Plan`] is made of it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use xdplb_linker::btf::Btf;
 use xdplb_linker::elf::{Binding, Object, Place, SectionIndex, SymbolKind, Visibility};
@@ -74,7 +75,7 @@ impl Spec {
         maps.extend(data::read(&object, btf.as_ref()));
         // From here on no map is added: `globals` and plans refer to maps by index.
         let globals = data::globals(&object, &maps);
-        let code = read_code(&object)?;
+        let code = read_code(&object, &relocate::names(&object, bytes.len())?)?;
         let (functions, programs) = read_functions(&object, &code)?;
         let function_at = functions
             .iter()
@@ -139,14 +140,14 @@ impl Spec {
     }
 }
 
-fn read_code(object: &Object<'_>) -> Result<Vec<Code>, ObjectError> {
+fn read_code(object: &Object<'_>, names: &[Arc<str>]) -> Result<Vec<Code>, ObjectError> {
     let mut code = Vec::new();
     for (index, section) in object.sections() {
         if !(section.allocated && section.executable) || section.data.is_empty() {
             continue;
         }
         let insns = insn::decode_all(section.name, section.data)?;
-        let references = relocate::references(object, section, &insns)?;
+        let references = relocate::references(object, section, &insns, names)?;
         code.push(Code {
             name: section.name.to_string(),
             section: index,

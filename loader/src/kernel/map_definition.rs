@@ -1,0 +1,119 @@
+//! What a map is to be, and why the kernel would not make it.
+
+use nix::errno::Errno;
+
+use super::{Btf, Capability, KernelError, Map};
+use crate::uapi::MapType;
+
+/// What maps ask of the process.
+const NEEDED: &[Capability] = &[Capability::Bpf];
+
+/// The properties by which two maps are the same kind of map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct MapShape {
+    pub map_type: MapType,
+    /// Bytes.
+    pub key_size: u32,
+    /// Bytes; for a per-CPU map, of one CPU's value.
+    pub value_size: u32,
+    pub max_entries: u32,
+    /// `BPF_F_*` of [`crate::uapi::map_flags`].
+    pub map_flags: u32,
+    /// Bloom filter: number of hash functions; arena: address; else 0 (Linux 5.16).
+    pub map_extra: u64,
+}
+
+/// Where a map's types stand in BTF, so that tools print its entries typed.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub struct TypeIds<'a> {
+    pub btf: &'a Btf,
+    pub key: u32,
+    pub value: u32,
+}
+
+/// A map to create.
+#[derive(Clone, Copy, Debug)]
+pub struct MapDefinition<'a> {
+    /// Cut and cleaned to what the kernel takes.
+    pub name: &'a str,
+    /// Type, sizes and flags.
+    pub shape: MapShape,
+    /// Node for `BPF_F_NUMA_NODE`.
+    pub numa_node: u32,
+    /// BTF types of key and value; left out for maps without them.
+    pub types: Option<TypeIds<'a>>,
+    /// For a map of maps: a map like the ones it will hold.
+    pub inner: Option<&'a Map>,
+}
+
+/// Says what the kernel objected to where the errno and the definition tell.
+pub(super) fn create_error(definition: &MapDefinition<'_>, errno: Errno) -> KernelError {
+    let what = format!("create map `{}`", definition.name);
+    let MapShape {
+        map_type,
+        key_size,
+        value_size,
+        max_entries,
+        map_flags,
+        ..
+    } = definition.shape;
+    let error = match errno {
+        Errno::EINVAL if max_entries == 0 && map_type != MapType::CGROUP_STORAGE => {
+            KernelError::because(what, "it has no entries (max_entries is 0)", errno)
+        }
+        Errno::EINVAL => KernelError::refused(what, errno),
+        Errno::E2BIG | Errno::ENOMEM => {
+            KernelError::because(what, "it is larger than the kernel allows", errno)
+        }
+        errno => KernelError::privileged(what, errno, NEEDED),
+    };
+    match error {
+        KernelError::Refused {
+            what, why, errno, ..
+        } => KernelError::Refused {
+            what,
+            why,
+            errno,
+            evidence: vec![format!(
+                "type {map_type}, key {key_size} bytes, value {value_size} bytes, {max_entries} entries, flags {map_flags:#x}"
+            )],
+        },
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn definition(max_entries: u32) -> MapDefinition<'static> {
+        MapDefinition {
+            name: "flows",
+            shape: MapShape {
+                map_type: MapType::HASH,
+                key_size: 16,
+                value_size: 4,
+                max_entries,
+                map_flags: 0,
+                map_extra: 0,
+            },
+            numa_node: 0,
+            types: None,
+            inner: None,
+        }
+    }
+
+    #[test]
+    fn create_errors_show_the_shape() {
+        assert_eq!(
+            create_error(&definition(0), Errno::EINVAL).to_string(),
+            "create map `flows`: it has no entries (max_entries is 0) (EINVAL)\n  type hash, key 16 bytes, value 4 bytes, 0 entries, flags 0x0"
+        );
+        assert_eq!(
+            create_error(&definition(u32::MAX), Errno::E2BIG).to_string(),
+            "create map `flows`: it is larger than the kernel allows (E2BIG)\n  type hash, key 16 bytes, value 4 bytes, 4294967295 entries, flags 0x0"
+        );
+    }
+}
