@@ -1,13 +1,16 @@
 //! XDP programs that a test puts in the way, and what a balancer may have left in the kernel.
 
 use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use xdplb_loader::kernel::{Link, Map, Program, ProgramDefinition, XdpLinkMode, map_ids};
+use xdplb_loader::netlink;
 use xdplb_loader::uapi::{AttachType, ProgramType};
 
 use crate::netns::Netns;
+use crate::topology::Mode;
 
 /// `return XDP_PASS`: r0 = 2; exit. Each instruction is opcode, registers, offset, immediate.
 const PASS: [u8; 16] = [0xb7, 0, 0, 0, 2, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0];
@@ -58,6 +61,25 @@ impl Stub {
             program,
         })
     }
+}
+
+/// Puts a program on an interface by netlink; nobody holds it there, and it stays when this process ends. Its id.
+pub fn attach_by_netlink(
+    namespace: &Netns,
+    ifname: &str,
+    program: &Program,
+    mode: Mode,
+) -> Result<u32> {
+    let ifindex = namespace.ifindex(ifname)?;
+    let mode = match mode {
+        Mode::Native => netlink::Mode::Native,
+        Mode::Generic => netlink::Mode::Generic,
+    };
+    namespace.run(|| {
+        let socket = netlink::Socket::open()?;
+        Ok(socket.attach_xdp(ifindex, mode, program.as_fd(), netlink::Expect::Nothing)?)
+    })?;
+    Ok(program.info()?.id)
 }
 
 /// An error when a balancer whose first backend is `backend` is still in the kernel. The kernel frees a map

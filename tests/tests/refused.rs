@@ -1,11 +1,10 @@
 //! What the kernel refuses: for want of privilege, because of another program, or on a device without XDP.
 
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
-use xdplb_loader::kernel::{Program, XdpLinkMode};
+use xdplb_loader::kernel::XdpLinkMode;
 use xdplb_tests::balancer::{self, Balancer};
 use xdplb_tests::bpffs::BpfFs;
 use xdplb_tests::client::Connection;
@@ -14,7 +13,7 @@ use xdplb_tests::privilege::{CAP_BPF, CAP_NET_ADMIN, as_nobody, with_only};
 use xdplb_tests::refusal::{FAILED, refused, refused_command};
 use xdplb_tests::run;
 use xdplb_tests::topology::{Mode, Plan, Topology};
-use xdplb_tests::xdp::{Stub, check_unloaded, pass};
+use xdplb_tests::xdp::{Stub, attach_by_netlink, check_unloaded, pass};
 
 /// The seed's arguments, as text slices, after these options.
 fn arguments<'a>(options: &[&'a str], seed: &'a [String]) -> Vec<&'a str> {
@@ -81,21 +80,6 @@ fn the_two_capabilities_are_enough() -> Result<()> {
     Ok(())
 }
 
-/// Attaches a program by netlink with bpftool, whose attachment nobody holds.
-fn attach_by_netlink(topology: &Topology, program: &Program, mode: Mode) -> Result<u32> {
-    let id = program.info()?.id;
-    let kind = match mode {
-        Mode::Native => "xdpdrv",
-        Mode::Generic => "xdpgeneric",
-    };
-    let mut bpftool = Command::new("bpftool");
-    bpftool.args(["net", "attach", kind, "id", &id.to_string(), "dev", "veth6"]);
-    topology.lb.enter(&mut bpftool)?;
-    let output = run::output(bpftool, Duration::from_secs(20))?;
-    ensure!(output.code == Some(0), "bpftool net attach: {output:?}");
-    Ok(id)
-}
-
 /// The id of the program on veth6.
 fn attached(topology: &Topology) -> Result<u64> {
     let link = topology.lb.link("veth6")?;
@@ -110,7 +94,7 @@ fn another_program_attached_by_netlink() -> Result<()> {
         let topology = Topology::build(Plan::apart())?;
         let _servers = topology.serve()?;
         let program = pass("xdp_filter")?;
-        let id = attach_by_netlink(&topology, &program, mode)?;
+        let id = attach_by_netlink(&topology.lb, "veth6", &program, mode)?;
         let seed = topology.arguments();
         let said = format!(
             "error: attach to veth6: it already runs XDP program {id} `xdp_filter` ({})\n  try:  xdplb-load --replace veth6 ",
@@ -240,7 +224,7 @@ fn nothing_stays_pinned_when_the_start_fails() -> Result<()> {
     let topology = Topology::build(Plan::apart())?;
     let pins = BpfFs::new()?;
     let program = pass("xdp_filter")?;
-    attach_by_netlink(&topology, &program, Mode::Generic)?;
+    attach_by_netlink(&topology.lb, "veth6", &program, Mode::Generic)?;
     let folder = pins.path().join("lb").display().to_string();
     let seed = topology.arguments();
     let mut command = balancer::command(&topology.lb, &arguments(&["--pin", &folder], &seed))?;
