@@ -246,3 +246,166 @@ fn rewrite(btf: &mut Btf, mut change: impl FnMut(&mut Kind)) {
         change(&mut ty.kind);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use crate::btf::{Array, Datasec, Func, FuncProto, Linkage, Param, Var, VarSecinfo};
+
+    fn int(size: u32) -> Kind {
+        Kind::Int(Int {
+            size,
+            encoding: 0,
+            bit_offset: 0,
+            bits: (size * 8) as u8,
+        })
+    }
+
+    fn member(btf: &mut Btf, name: &str, ty: TypeId, bit_offset: u32) -> Member {
+        Member {
+            name: btf.strings.intern(name),
+            ty,
+            bit_offset,
+            bitfield_size: 0,
+        }
+    }
+
+    fn composite(btf: &Btf, id: TypeId) -> Vec<(String, u32, TypeId)> {
+        match &btf.get(id).unwrap().kind {
+            Kind::Struct(c) | Kind::Union(c) => c
+                .members
+                .iter()
+                .map(|m| (btf.name(m.name).to_owned(), m.bit_offset, m.ty))
+                .collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_tag_of_an_enum_may_lie_anywhere() {
+        // Option<Gen> keeps its tag in a niche at byte 4: union { tag at 32; Some at 0 }.
+        let mut btf = Btf::new();
+        let u32_id = btf.add("u32", int(4));
+        let members = vec![
+            member(&mut btf, "", u32_id, 32),
+            member(&mut btf, "Some", u32_id, 0),
+        ];
+        let union = btf.add("", Kind::Union(Composite { size: 8, members }));
+        let btf = repair(btf);
+        let wrapper = TypeId(3);
+        assert_eq!(
+            composite(&btf, union),
+            [(String::new(), 0, wrapper), ("Some".into(), 0, u32_id)]
+        );
+        assert_eq!(composite(&btf, wrapper), [(String::new(), 32, u32_id)]);
+        assert_eq!(btf.size_of(wrapper), Some(8));
+    }
+
+    #[test]
+    fn members_ascend_and_stay_inside() {
+        let mut btf = Btf::new();
+        let u32_id = btf.add("u32", int(4));
+        let members = vec![
+            member(&mut btf, "b", u32_id, 32),
+            member(&mut btf, "a", u32_id, 0),
+            member(&mut btf, "past", u32_id, 48),
+        ];
+        let id = btf.add("S", Kind::Struct(Composite { size: 8, members }));
+        let btf = repair(btf);
+        let names: Vec<_> = composite(&btf, id).into_iter().map(|m| m.0).collect();
+        assert_eq!(names, ["a", "b"]);
+    }
+
+    #[test]
+    fn char_gets_a_type_wherever_one_is_needed() {
+        let mut btf = Btf::new();
+        let index = btf.add("u32", int(4));
+        let array = btf.add(
+            "",
+            Kind::Array(Array {
+                element: TypeId::VOID,
+                index,
+                count: 3,
+            }),
+        );
+        let members = vec![
+            member(&mut btf, "one", TypeId::VOID, 0),
+            member(&mut btf, "three", array, 32),
+        ];
+        let id = btf.add("S", Kind::Struct(Composite { size: 16, members }));
+        let pointer = btf.add("", Kind::Ptr(TypeId::VOID));
+        let btf = repair(btf);
+        let char_id = btf.find("char32_t", |_| true).unwrap();
+        assert_eq!(
+            composite(&btf, id),
+            [("one".into(), 0, char_id), ("three".into(), 32, array)]
+        );
+        assert_eq!(btf.size_of(array), Some(12));
+        // A pointer to nothing known stays one.
+        assert_eq!(btf.get(pointer).unwrap().kind, Kind::Ptr(TypeId::VOID));
+    }
+
+    #[test]
+    fn what_takes_no_room_is_an_empty_struct() {
+        let mut btf = Btf::new();
+        let unit = btf.add("()", int(0));
+        let btf = repair(btf);
+        assert_eq!(btf.type_name(unit), "unit");
+        assert_eq!(composite(&btf, unit), []);
+    }
+
+    #[test]
+    fn patterns_get_names_and_dots_stay_dots() {
+        let mut btf = Btf::new();
+        let u32_id = btf.add("u32", int(4));
+        let param = |ty| Param {
+            name: StrId::EMPTY,
+            ty,
+        };
+        let proto = btf.add(
+            "",
+            Kind::FuncProto(FuncProto {
+                returns: TypeId::VOID,
+                params: vec![param(u32_id), param(TypeId::VOID)],
+            }),
+        );
+        let linkage = Linkage::Static;
+        btf.add("f", Kind::Func(Func { proto, linkage }));
+        let btf = repair(btf);
+        let Kind::FuncProto(proto) = &btf.get(proto).unwrap().kind else {
+            panic!("a prototype stays one");
+        };
+        assert_eq!(btf.name(proto.params[0].name), "arg0");
+        assert_eq!(proto.params[1], param(TypeId::VOID));
+    }
+
+    #[test]
+    fn a_map_definition_has_fields_only() {
+        // struct Map<K, V> { key: *const K, types: PhantomData<(K, V)> }
+        let mut btf = Btf::new();
+        let u32_id = btf.add("u32", int(4));
+        let key = btf.add("", Kind::Ptr(u32_id));
+        let empty = Kind::Struct(Composite {
+            size: 0,
+            members: Vec::new(),
+        });
+        let phantom = btf.add("PhantomData<(u32, u32)>", empty);
+        let members = vec![
+            member(&mut btf, "key", key, 0),
+            member(&mut btf, "types", phantom, 64),
+        ];
+        let map = btf.add("Map", Kind::Struct(Composite { size: 8, members }));
+        let linkage = Linkage::Global;
+        let ty = btf.add("flows", Kind::Var(Var { ty: map, linkage }));
+        let vars = vec![VarSecinfo {
+            ty,
+            offset: 0,
+            size: 8,
+        }];
+        btf.add(".maps", Kind::Datasec(Datasec { size: 8, vars }));
+        let btf = repair(btf);
+        assert_eq!(composite(&btf, map), [("key".into(), 0, key)]);
+        assert!(btf.datasec(".maps").is_some());
+    }
+}

@@ -133,3 +133,41 @@ impl Strings {
         self.text.as_bytes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[test]
+    fn a_name_may_be_the_tail_of_another() {
+        let strings = Strings::parse(0, b"\0task_struct\0").unwrap();
+        assert_eq!(strings.get(StrId(1)), "task_struct");
+        assert_eq!(strings.get(StrId(6)), "struct");
+        assert_eq!(strings.get(StrId(99)), "");
+    }
+
+    #[test]
+    fn source_text_in_any_encoding_keeps_its_length() {
+        let strings = Strings::parse(0, b"\0// caf\xe9\0next\0").unwrap();
+        assert_eq!(strings.get(StrId(1)), "// caf?");
+        assert_eq!(strings.get(StrId(9)), "next");
+    }
+
+    #[test]
+    fn each_text_is_stored_once_and_long_ones_are_cut() {
+        let mut strings = Strings::default();
+        let long = "é".repeat(MAX_TEXT);
+        let id = strings.intern(&long);
+        assert_eq!(strings.get(id).len(), MAX_TEXT);
+        assert_eq!(strings.intern(&long), id);
+        assert_eq!(strings.intern(""), StrId::EMPTY);
+    }
+
+    #[test]
+    fn a_table_begins_and_ends_with_nul() {
+        for bytes in [&b""[..], b"\0a", b"a\0"] {
+            assert!(Strings::parse(8, bytes).is_err());
+        }
+    }
+}
