@@ -16,9 +16,14 @@ pub fn step(name: &str) {
     println!("== {name}");
 }
 
-/// The command as one would type it, without its environment.
+/// The command as one would type it: without its environment, and a program of some `bin/` by its name.
 pub fn shown(command: &Command) -> String {
-    let mut words = vec![command.get_program().to_string_lossy().into_owned()];
+    let program = Path::new(command.get_program());
+    let name = match (program.parent(), program.file_name()) {
+        (Some(folder), Some(name)) if folder.ends_with("bin") => Path::new(name),
+        _ => program,
+    };
+    let mut words = vec![name.display().to_string()];
     words.extend(
         command
             .get_args()
@@ -149,6 +154,18 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "`sh -c echo no such luck >&2; exit 3`: exit status: 3\n  no such luck"
+        );
+    }
+
+    #[test]
+    fn commands_are_shown_as_one_types_them() {
+        assert_eq!(
+            shown(Command::new("/opt/rust/bin/cargo").arg("build")),
+            "cargo build"
+        );
+        assert_eq!(
+            shown(&mut Command::new("/x/tools/setup.sh")),
+            "/x/tools/setup.sh"
         );
     }
 
