@@ -29,7 +29,7 @@ macro_rules! kernel_enum {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 match self.name() {
                     Some(name) => f.write_str(name),
-                    None => write!(f, "type {}", self.0),
+                    None => write!(f, "unknown ({})", self.0),
                 }
             }
         }
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn names_follow_the_header() {
         assert_eq!(MapType::RINGBUF.to_string(), "ringbuf");
-        assert_eq!(MapType(99).to_string(), "type 99");
+        assert_eq!(MapType(99).to_string(), "unknown (99)");
         assert_eq!(ProgramType::XDP.to_string(), "xdp");
         assert_eq!(AttachType::XDP.0, 37);
         assert!(MapType::PERCPU_ARRAY.is_per_cpu() && !MapType::ARRAY.is_per_cpu());

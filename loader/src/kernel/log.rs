@@ -181,10 +181,11 @@ impl Rejection {
         }
     }
 
-    /// Fills in where the instruction comes from when the log (of a kernel before 6.9) does not say.
+    /// Says where the instruction comes from, by the object's own records: kernels before 6.9 don't, later ones print the
+    /// file's name without its directory.
     pub fn locate(&mut self, lookup: impl FnOnce(u32) -> Option<String>) {
-        if self.summary.location.is_none() {
-            self.summary.location = self.summary.insn.and_then(lookup);
+        if let Some(location) = self.summary.insn.and_then(lookup) {
+            self.summary.location = Some(location);
         }
     }
 }

@@ -41,9 +41,8 @@ pub(super) fn read(object: &Object<'_>, btf: Option<&Btf>) -> Vec<MapSpec> {
     let datasecs: HashMap<&str, TypeId> = btf
         .into_iter()
         .flat_map(|btf| btf.iter().map(move |(id, ty)| (btf, id, ty)))
-        .filter_map(|(btf, id, ty)| {
-            matches!(ty.kind, Kind::Datasec(_)).then(|| (btf.name(ty.name), id))
-        })
+        .filter(|(_, _, ty)| matches!(ty.kind, Kind::Datasec(_)))
+        .map(|(btf, id, ty)| (btf.name(ty.name), id))
         .collect();
     let mut maps = Vec::new();
     for (index, section) in object.sections() {

@@ -8,6 +8,9 @@
 //! memory are bounded by the size of the input.
 
 mod btf;
+#[cfg(test)]
+#[path = "../../tests/support/build.rs"]
+mod build;
 mod data;
 mod error;
 mod layout;
@@ -18,7 +21,7 @@ mod records;
 mod relocate;
 mod spec;
 #[cfg(test)]
-mod testing;
+mod tests;
 
 pub use btf::{BtfKinds, Known, simplify};
 pub use error::ObjectError;

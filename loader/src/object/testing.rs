@@ -1,1 +1,0 @@
-//! Objects built for tests.
