@@ -15,8 +15,8 @@ use crate::error::{Cause, ParseError};
 
 /// Longest section or symbol name. Rust's mangled names reach a few thousand bytes.
 const MAX_NAME: usize = 16 * 1024;
-/// Largest alignment: a page, more than any BPF map gives.
-const MAX_ALIGN: u64 = 4096;
+/// Largest alignment: the largest page of any machine that runs BPF. Maps give no more.
+const MAX_ALIGN: u64 = 64 * 1024;
 /// Largest section: sizes and offsets in BTF are 32 bits, and so are the kernel's.
 const MAX_SECTION: u64 = i32::MAX as u64;
 
@@ -179,7 +179,7 @@ fn read_sections<'a>(
                 Cause::Value {
                     what: "alignment",
                     value: align,
-                    why: "a power of two up to 4096 is expected",
+                    why: "a power of two up to 65536 is expected",
                 },
             ));
         }
@@ -303,16 +303,16 @@ fn read_relocations<'a>(
             continue;
         };
         let name = section.name;
+        // Relocations of debug information are of kinds and number that the link has no use for.
+        if !(section.allocated || name.starts_with(".BTF")) {
+            continue;
+        }
         if header.sh_type(LE) == elf::SHT_RELA {
             return Err(ParseError::new(
                 name,
                 0,
                 Cause::Elf("relocations with addends (SHT_RELA) are not used by BPF".into()),
             ));
-        }
-        // Relocations of debug information are of kinds and number that the link has no use for.
-        if !(section.allocated || name.starts_with(".BTF")) {
-            continue;
         }
         let Some((entries, link)) = header.rel(LE, bytes).map_err(in_section(name))? else {
             continue;

@@ -138,13 +138,16 @@ pub(super) fn split<'a>(modules: &[Module<'a>]) -> Result<Atoms<'a>, LinkError> 
 }
 
 /// Where a section's bytes go; `None` for what does not reach the output: debug information, the file's own tables,
-/// unwind tables (which BPF has no use for).
+/// unwind tables (which BPF has no use for), and types (which are made anew).
 fn home<'a>(section: &Section<'a>) -> Option<Home<'a>> {
     let name = section.name;
     if !section.allocated || section.kind == SectionKind::Other || section.size == 0 {
         return None;
     }
-    if is_part_of(name, ".eh_frame") || is_part_of(name, ".gcc_except_table") {
+    if is_part_of(name, ".BTF")
+        || is_part_of(name, ".eh_frame")
+        || is_part_of(name, ".gcc_except_table")
+    {
         return None;
     }
     if section.executable {
