@@ -123,13 +123,10 @@ impl Connection {
 
     fn exchange(&mut self, what: String, body: &[u8], length: usize) -> Result<Answer> {
         let mut out = self.stream.get_ref();
-        write!(
-            out,
-            "{what} HTTP/1.1\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        )
-        .and_then(|()| out.write_all(body))
-        .with_context(|| format!("{what}: send the request"))?;
+        let head = format!("{what} HTTP/1.1\r\nContent-Length: {}\r\n\r\n", body.len());
+        out.write_all(head.as_bytes())
+            .and_then(|()| out.write_all(body))
+            .with_context(|| format!("{what}: send the request"))?;
         self.read_answer(length)
             .with_context(|| format!("{what}: read the answer of {length} bytes"))
     }

@@ -103,10 +103,11 @@ fn serve(stream: &TcpStream, name: &str) -> Result<()> {
             Request::Echo(body) => body.len(),
         };
         let mut out = stream;
-        write!(
-            out,
+        // One write, one segment: `write!` to the socket would send each piece by itself.
+        let head = format!(
             "HTTP/1.1 200 OK\r\nX-Backend: {name}\r\nX-Peer: {peer}\r\nContent-Length: {length}\r\n\r\n"
-        )?;
+        );
+        out.write_all(head.as_bytes())?;
         match request {
             Request::Echo(body) => out.write_all(&body)?,
             Request::Get(length) => {
