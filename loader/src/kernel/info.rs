@@ -56,7 +56,6 @@ pub struct ProgramInfo {
 pub struct BtfInfo {
     pub id: u32,
     pub size: u32,
-    pub name: String,
 }
 
 /// A link as the kernel describes it.
@@ -215,11 +214,9 @@ impl BtfInfo {
     pub(super) fn of(what: &str, fd: BorrowedFd<'_>) -> Result<Self, KernelError> {
         let mut info = [0u8; BTF_INFO_SIZE];
         get_info(what, fd, &mut info)?;
-        let (size, id) = (u32_at(&info, 8), u32_at(&info, 12));
         Ok(BtfInfo {
-            id,
-            size,
-            name: String::new(),
+            size: u32_at(&info, 8),
+            id: u32_at(&info, 12),
         })
     }
 }

@@ -227,7 +227,7 @@ mod tests {
     const PACKET: &str = "\
 func#0 @0
 0: R1=ctx() R10=fp0
-; let tos = unsafe { *data.add(23) }; @ prog/src/packet.rs:41
+; let tos = packet.byte(23)?; @ prog/src/packet.rs:41
 0: (61) r2 = *(u32 *)(r1 +0)          ; R1=ctx() R2=pkt(r=0)
 1: (71) r3 = *(u8 *)(r2 +23)
 invalid access to packet, off=23 size=1, R2(id=0,off=23,r=0)
@@ -241,7 +241,7 @@ processed 2 insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_stat
         assert_eq!(
             rejection.to_string(),
             "load program `xdp_load_balancer`: rejected by the verifier (EACCES)
-  prog/src/packet.rs:41: let tos = unsafe { *data.add(23) };
+  prog/src/packet.rs:41: let tos = packet.byte(23)?;
   1: (71) r3 = *(u8 *)(r2 +23)
   invalid access to packet, off=23 size=1, R2(id=0,off=23,r=0)
   R2 offset is outside of the packet

@@ -3,14 +3,12 @@
 //! Kernels are not asked for their version: when a command fails with EPERM although the capabilities are there, the limit
 //! is raised once and the command tried again.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::{Capabilities, Capability};
-
-static RAISED: AtomicBool = AtomicBool::new(false);
 
 /// Runs `call`; when it says EPERM to a process that may use BPF, raises the limit and runs it once more.
 pub(super) fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
@@ -20,18 +18,23 @@ pub(super) fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, 
     }
 }
 
-/// Raises the limit if that could help and was not done before.
+/// Raises the limit, once a process, if this process may use BPF; says whether trying again could help.
 fn raise() -> bool {
-    let may_use_bpf = Capabilities::effective().is_some_and(|set| set.grants(Capability::Bpf));
-    if !may_use_bpf || RAISED.swap(true, Ordering::Relaxed) {
+    static RAISED: OnceLock<()> = OnceLock::new();
+    if !Capabilities::effective().is_some_and(|set| set.grants(Capability::Bpf)) {
         return false;
     }
-    // A process with CAP_SYS_RESOURCE may take any limit; others get what their hard limit allows.
-    let unlimited = nix::libc::RLIM_INFINITY;
-    setrlimit(Resource::RLIMIT_MEMLOCK, unlimited, unlimited).is_ok()
-        || getrlimit(Resource::RLIMIT_MEMLOCK)
-            .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_MEMLOCK, hard, hard))
-            .is_ok()
+    RAISED.get_or_init(|| {
+        // A process with CAP_SYS_RESOURCE may take any limit; others get what their hard limit allows.
+        let unlimited = nix::libc::RLIM_INFINITY;
+        if setrlimit(Resource::RLIMIT_MEMLOCK, unlimited, unlimited).is_err()
+            && let Ok((_, hard)) = getrlimit(Resource::RLIMIT_MEMLOCK)
+        {
+            // When this fails too the second try says EPERM again, which is then the answer.
+            let _ = setrlimit(Resource::RLIMIT_MEMLOCK, hard, hard);
+        }
+    });
+    true
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use nix::errno::Errno;
 use super::info::{self, ProgramInfo};
 use super::log::{self, Rejection};
 use super::syscall::{Attr, Command, bpf_fd};
-use super::{Btf, Capability, KernelError, c_string, memlock};
-use crate::uapi::{AttachType, ProgramType};
+use super::{Btf, Capability, Feature, KernelError, c_string, memlock, supports};
+use crate::uapi::{AttachType, ProgramType, prog_flags};
 
 /// What XDP programs ask of the process: CAP_BPF for the program, CAP_NET_ADMIN for a network type
 /// (`bpf_prog_load` in kernel/bpf/syscall.c).
@@ -189,6 +189,16 @@ fn diagnose(
         Ok(fd) => Ok(fd),
         Err(Errno::ENOSPC) if log.is_empty() => Err(KernelError::refused(what, errno)),
         Err(_) if log.trim().is_empty() => Err(match errno {
+            Errno::EINVAL
+                if definition.flags & prog_flags::XDP_HAS_FRAGS != 0
+                    && !supports(Feature::XdpFrags) =>
+            {
+                KernelError::because(
+                    what,
+                    "this kernel has no XDP programs for several buffers (xdp.frags)",
+                    errno,
+                )
+            }
             Errno::E2BIG if definition.instructions.len() / 8 > 1_000_000 => {
                 KernelError::because(what, "it has more than 1,000,000 instructions", errno)
             }

@@ -183,7 +183,12 @@ pub(super) fn bpf(command: Command, attr: &mut Attr<'_>) -> Result<i32, Errno> {
         )
     };
     if answer < 0 {
-        return Err(Errno::last());
+        // The kernel's internal ENOTSUPP (include/linux/errno.h) reaches user space here and there; it has no name there.
+        const ENOTSUPP: i32 = 524;
+        return Err(match Errno::last_raw() {
+            ENOTSUPP => Errno::EOPNOTSUPP,
+            errno => Errno::from_raw(errno),
+        });
     }
     i32::try_from(answer).map_err(|_| Errno::EOVERFLOW)
 }
