@@ -18,7 +18,7 @@ use xdplb_loader::kernel::{
     ProgramDefinition, TestRun, Update,
 };
 use xdplb_loader::load::{LoadError, LoadOptions, Step, load};
-use xdplb_loader::object::Spec;
+use xdplb_loader::object::{BtfKinds, Known, Spec, simplify};
 use xdplb_loader::uapi::{AttachType, MapType, ProgramType, map_flags};
 
 const PACKET: [u8; 64] = [0; 64];
@@ -307,6 +307,64 @@ fn bad_btf_is_explained() {
         "{text}"
     );
     assert!(text.contains("Invalid name"), "{text}");
+}
+
+#[test]
+fn simplified_types_are_taken_by_the_kernel() {
+    need_root();
+    use xdplb_linker::btf::{Enum, EnumValue, Kind, Signedness, TagForm, TypeTag};
+    let mut builder = Builder::new();
+    builder
+        .map("hits", 2, 4)
+        .variable(".rodata", "LIMIT", &7u32.to_le_bytes())
+        .function("xdp", "main", &[mov(0, 2), exit()]);
+    let float = builder.btf.add("f32", Kind::Float { size: 4 });
+    builder.btf.add(
+        "user",
+        Kind::TypeTag(TypeTag {
+            ty: float,
+            form: TagForm::Tag,
+        }),
+    );
+    let name = builder.btf.strings.intern("FAR");
+    let values = vec![EnumValue {
+        name,
+        value: 1u64 << 40,
+    }];
+    builder.btf.add(
+        "Far",
+        Kind::Enum64(Enum {
+            size: 8,
+            signedness: Signedness::Unsigned,
+            values,
+        }),
+    );
+    let spec = Spec::parse(&builder.finish()).unwrap();
+    let no = Known::No;
+    let none = BtfKinds {
+        func: no,
+        func_global: no,
+        datasec: no,
+        float: no,
+        decl_tag: no,
+        type_tag: no,
+        enum64: no,
+    };
+    let (simple, replaced) = simplify(spec.btf().unwrap(), &none);
+    assert_eq!(
+        replaced,
+        [
+            "VAR",
+            "FUNC_PROTO",
+            "FUNC",
+            "FLOAT",
+            "TYPE_TAG",
+            "ENUM64",
+            "DATASEC"
+        ]
+    );
+    Btf::load(&simple.encode()).unwrap();
+    Btf::load(&spec.btf().unwrap().encode()).unwrap();
 }
 
 #[test]

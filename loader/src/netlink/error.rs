@@ -128,10 +128,18 @@ mod tests {
         assert_eq!(
             NetlinkError::Socket {
                 what: "list links".into(),
-                errno: Errno::EAGAIN
+                errno: Errno::EPERM
             }
             .to_string(),
-            "list links: netlink: try again (EAGAIN)"
+            "list links: netlink: operation not permitted (EPERM)"
+        );
+        assert_eq!(
+            NetlinkError::Unsettled {
+                what: "list links".into(),
+                cause: "no answer within five seconds"
+            }
+            .to_string(),
+            "list links: netlink: no answer within five seconds"
         );
     }
 }

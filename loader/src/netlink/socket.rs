@@ -93,9 +93,16 @@ impl Socket {
         request: &Request,
         mut take: impl FnMut(&Message<'_>),
     ) -> Result<Dump, NetlinkError> {
-        let failed = |errno| NetlinkError::Socket {
-            what: what.into(),
-            errno,
+        let failed = |errno| match errno {
+            // What SO_RCVTIMEO makes of a silent peer.
+            Errno::EAGAIN => NetlinkError::Unsettled {
+                what: what.into(),
+                cause: "no answer within five seconds",
+            },
+            errno => NetlinkError::Socket {
+                what: what.into(),
+                errno,
+            },
         };
         let malformed = |Malformed { cause, offset }| NetlinkError::Malformed {
             what: what.into(),

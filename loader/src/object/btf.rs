@@ -182,7 +182,8 @@ pub fn simplify(btf: &Btf, kinds: &BtfKinds) -> (Btf, Vec<&'static str>) {
             composite.members.iter_mut().for_each(|m| m.ty = member);
         }
         let name = match &kind {
-            Kind::Int(_) => StrId::EMPTY,
+            // The kernel wants modifiers to have no name (btf_ref_type_check_meta).
+            Kind::Int(_) | Kind::Const(_) => StrId::EMPTY,
             // A section's name has dots, which a struct's must not.
             Kind::Struct(_) => {
                 let clean = btf.name(ty.name).replace('.', "_");

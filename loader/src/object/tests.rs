@@ -311,6 +311,71 @@ fn map_definitions_are_checked() {
     );
 }
 
+/// Changes 8 bytes at the first symbol-table entry named `name`: its value (at 8) or size (at 16).
+fn with_symbol_field(mut bytes: Vec<u8>, name: &str, field: usize, value: u64) -> Vec<u8> {
+    let elf = goblin::elf::Elf::parse(&bytes).unwrap();
+    let index = elf
+        .syms
+        .iter()
+        .position(|s| elf.strtab.get_at(s.st_name) == Some(name))
+        .unwrap();
+    let table = elf
+        .section_headers
+        .iter()
+        .find(|s| s.sh_type == goblin::elf::section_header::SHT_SYMTAB)
+        .unwrap();
+    let at = table.sh_offset as usize + index * 24 + field;
+    bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+    bytes
+}
+
+#[test]
+fn symbols_that_disagree_with_their_sections_are_errors() {
+    let sized = |name, size| with_symbol_field(build::sample(), name, 16, size);
+    assert_eq!(
+        error(&sized("main", 12)),
+        "xdp+0x0: function `main` takes 12 bytes: not whole instructions"
+    );
+    assert_eq!(
+        error(&sized("main", 8000)),
+        "xdp+0x0: function `main` ends past its section"
+    );
+    let mut spec = Spec::parse(&sized("VERDICT", 8)).unwrap();
+    assert_eq!(
+        spec.set_global("VERDICT", &[0; 8]).unwrap_err().to_string(),
+        ".rodata+0x0: `VERDICT` takes 8 bytes, past the end of its section"
+    );
+    let mut spec = Spec::parse(&sized("VERDICT", 2)).unwrap();
+    assert_eq!(
+        spec.set_global("VERDICT", &[0; 2]).unwrap_err().to_string(),
+        ".rodata+0x0: `VERDICT` takes 2 bytes by its symbol, 4 by its type in .BTF"
+    );
+    // A function without a size reaches to the next one, or to the end of its section.
+    assert_eq!(Spec::parse(&sized("main", 0)).unwrap().functions[0].len, 10);
+}
+
+#[test]
+fn a_function_without_records_leaves_them_out_and_says_why() {
+    let mut builder = Builder::new();
+    builder.function("xdp", "main", &[mov(0, 2), exit()]);
+    let mut bytes = builder.finish();
+    // Cut the function's type out of .BTF.ext: its only func_info record now names the second instruction.
+    let elf = goblin::elf::Elf::parse(&bytes).unwrap();
+    let ext = elf
+        .section_headers
+        .iter()
+        .find(|s| elf.shdr_strtab.get_at(s.sh_name) == Some(".BTF.ext"))
+        .unwrap();
+    let record = ext.sh_offset as usize + 32 + 4 + 8;
+    bytes[record] = 8;
+    let plan = Spec::parse(&bytes).unwrap().plan().unwrap();
+    assert_eq!(
+        plan.programs[0].func_info,
+        Err("function `main` has no func_info".to_string())
+    );
+    assert!(plan.programs[0].line_info.is_ok());
+}
+
 #[test]
 fn maps_take_what_the_kernel_asks_of_their_type() {
     let mut builder = Builder::new();
