@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "support/make.rs"]
+mod make;
 #[path = "support/namespace.rs"]
 mod namespace;
 mod support;
@@ -9,29 +11,16 @@ mod support;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 
+use make::program;
 use namespace::{OtherNamespace, in_namespace, ip};
 use support::build::{exit, mov};
-use xdplb_linker::insn::encode_all;
-use xdplb_loader::kernel::{Link, Program, ProgramDefinition, XdpLinkMode};
+use xdplb_loader::kernel::{Link, Program, XdpLinkMode};
 use xdplb_loader::netlink::{
     Expect, LinkState, Mode, Namespace, NeighbourState, RouteKind, Socket,
 };
-use xdplb_loader::uapi::{AttachType, ProgramType};
 
 fn pass(name: &str) -> Program {
-    Program::load(&ProgramDefinition {
-        name,
-        program_type: ProgramType::XDP,
-        expected_attach_type: AttachType::XDP,
-        flags: 0,
-        license: "GPL",
-        kernel_version: 0,
-        instructions: &encode_all(&[mov(0, 2), exit()]),
-        btf: None,
-        func_info: None,
-        line_info: None,
-    })
-    .unwrap()
+    program(name, "GPL", &[mov(0, 2), exit()]).unwrap()
 }
 
 #[test]

@@ -13,6 +13,8 @@ mod btf;
 mod build;
 mod data;
 mod error;
+#[cfg(test)]
+mod errors_tests;
 mod layout;
 mod maps;
 mod plan;

@@ -6,6 +6,6 @@ pub mod build;
 pub fn need_root() {
     assert!(
         nix::unistd::geteuid().is_root(),
-        "the kernel tests need root: sudo -E cargo test -p xdplb-loader --test kernel"
+        "the kernel tests need root: sudo -E cargo test -p xdplb-loader"
     );
 }

@@ -1,0 +1,182 @@
+//! The text of each error about an object.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use super::build::{self, Builder, CALL, IMM64, call, exit, load_address, mov};
+use super::*;
+
+/// What is wrong with this object.
+pub(super) fn error(bytes: &[u8]) -> String {
+    match Spec::parse(bytes) {
+        Ok(spec) => spec.plan().unwrap_err().to_string(),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn errors_name_section_offset_and_cause() {
+    let mut builder = Builder::new();
+    builder
+        .function("xdp", "main", &[mov(0, 2), call(-1), exit()])
+        .relocate("xdp", 1, "pick", CALL);
+    assert_eq!(
+        error(&builder.finish()),
+        "xdp+0x8 (insn 1 in `main`): calls `pick`, which the object does not define"
+    );
+
+    let mut builder = Builder::new();
+    let mut main = Vec::from(load_address(1, 0));
+    main.extend([mov(0, 2), exit()]);
+    builder
+        .function("xdp", "main", &main)
+        .relocate("xdp", 0, "BACKENDS", IMM64);
+    assert_eq!(
+        error(&builder.finish()),
+        "xdp+0x0 (insn 0 in `main`): refers to `BACKENDS`, which the object does not define"
+    );
+
+    let mut builder = Builder::new();
+    builder
+        .function("xdp", "main", &[mov(0, 2), exit()])
+        .relocate("xdp", 0, "x", IMM64);
+    assert_eq!(
+        error(&builder.finish()),
+        "xdp+0x0: relocation type 1 against `x` does not fit the instruction (opcode 0xb7)"
+    );
+
+    let mut builder = Builder::new();
+    builder.function("xdp", "main", &[call(7), mov(0, 2), exit()]);
+    assert_eq!(
+        error(&builder.finish()),
+        "xdp+0x0 (insn 0 in `main`): no function begins at instruction 8 of xdp"
+    );
+
+    let mut builder = Builder::new();
+    builder.function("kprobe/tcp_v4_rcv", "probe", &[mov(0, 0), exit()]);
+    assert_eq!(
+        error(&builder.finish()),
+        "kprobe/tcp_v4_rcv: the name of this section names no type of program that can be loaded (`probe`); known are \
+         xdp, xdp.frags, xdp/devmap, xdp.frags/devmap, xdp/cpumap, xdp.frags/cpumap"
+    );
+
+    let mut builder = Builder::new();
+    builder
+        .map("m", 1, 1)
+        .function("xdp", "main", &[mov(0, 2), exit()]);
+    assert_eq!(
+        error(&builder.finish_untyped()),
+        ".maps: the object has no .BTF, which holds the maps' types"
+    );
+}
+
+#[test]
+fn map_definitions_are_checked() {
+    let check = |define: &dyn Fn(&mut Builder), expect: &str| {
+        let mut builder = Builder::new();
+        define(&mut builder);
+        builder.function("xdp", "main", &[mov(0, 2), exit()]);
+        assert_eq!(error(&builder.finish()), expect);
+    };
+    check(
+        &|b| {
+            let n = b.number(1);
+            b.map_of("m", &[("type", n), ("color", n)]);
+        },
+        ".maps+0x0: map `m`: member `color` is unknown",
+    );
+    check(
+        &|b| {
+            let n = b.number(1);
+            b.map_of("m", &[("max_entries", n)]);
+        },
+        ".maps+0x0: map `m`: it has no member `type`",
+    );
+    check(
+        &|b| {
+            let (n, size) = (b.number(1), b.number(8));
+            let key = b.number(3);
+            b.map_of("m", &[("type", n), ("key_size", size), ("key", key)]);
+        },
+        ".maps+0x0: map `m`: `key` says 12 bytes, another member said 8",
+    );
+    check(
+        &|b| {
+            let (n, two) = (b.number(1), b.number(2));
+            b.map_of("m", &[("type", n), ("pinning", two)]);
+        },
+        ".maps+0x0: map `m`: pinning 2 is unknown: 0 and 1 are",
+    );
+    check(
+        &|b| {
+            let n = b.number(1);
+            let not_a_number = xdplb_linker::btf::TypeId(1);
+            b.map_of("m", &[("type", n), ("max_entries", not_a_number)]);
+        },
+        ".maps+0x0: map `m`: `max_entries` is not a number: it should be a pointer to an array of that length",
+    );
+}
+
+/// Changes 8 bytes at the first symbol-table entry named `name`: its value (at 8) or size (at 16).
+fn with_symbol_field(mut bytes: Vec<u8>, name: &str, field: usize, value: u64) -> Vec<u8> {
+    let elf = goblin::elf::Elf::parse(&bytes).unwrap();
+    let index = elf
+        .syms
+        .iter()
+        .position(|s| elf.strtab.get_at(s.st_name) == Some(name))
+        .unwrap();
+    let table = elf
+        .section_headers
+        .iter()
+        .find(|s| s.sh_type == goblin::elf::section_header::SHT_SYMTAB)
+        .unwrap();
+    let at = table.sh_offset as usize + index * 24 + field;
+    bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+    bytes
+}
+
+#[test]
+fn symbols_that_disagree_with_their_sections_are_errors() {
+    let sized = |name, size| with_symbol_field(build::sample(), name, 16, size);
+    assert_eq!(
+        error(&sized("main", 12)),
+        "xdp+0x0: function `main` takes 12 bytes: not whole instructions"
+    );
+    assert_eq!(
+        error(&sized("main", 8000)),
+        "xdp+0x0: function `main` ends past its section"
+    );
+    let mut spec = Spec::parse(&sized("VERDICT", 8)).unwrap();
+    assert_eq!(
+        spec.set_global("VERDICT", &[0; 8]).unwrap_err().to_string(),
+        ".rodata+0x0: `VERDICT` takes 8 bytes, past the end of its section"
+    );
+    let mut spec = Spec::parse(&sized("VERDICT", 2)).unwrap();
+    assert_eq!(
+        spec.set_global("VERDICT", &[0; 2]).unwrap_err().to_string(),
+        ".rodata+0x0: `VERDICT` takes 2 bytes by its symbol, 4 by its type in .BTF"
+    );
+    // A function without a size reaches to the next one, or to the end of its section.
+    assert_eq!(Spec::parse(&sized("main", 0)).unwrap().functions[0].len, 10);
+}
+
+#[test]
+fn a_function_without_records_leaves_them_out_and_says_why() {
+    let mut builder = Builder::new();
+    builder.function("xdp", "main", &[mov(0, 2), exit()]);
+    let mut bytes = builder.finish();
+    // Cut the function's type out of .BTF.ext: its only func_info record now names the second instruction.
+    let elf = goblin::elf::Elf::parse(&bytes).unwrap();
+    let ext = elf
+        .section_headers
+        .iter()
+        .find(|s| elf.shdr_strtab.get_at(s.sh_name) == Some(".BTF.ext"))
+        .unwrap();
+    let record = ext.sh_offset as usize + 32 + 4 + 8;
+    bytes[record] = 8;
+    let plan = Spec::parse(&bytes).unwrap().plan().unwrap();
+    assert_eq!(
+        plan.programs[0].func_info,
+        Err("function `main` has no func_info".to_string())
+    );
+    assert!(plan.programs[0].line_info.is_ok());
+}

@@ -1,0 +1,228 @@
+//! Whole objects in the running kernel: the load path with its steps, reuse, failures. Needs root.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "support/make.rs"]
+mod make;
+mod support;
+
+use make::{PinDirectory, run};
+use support::build::{self, Builder, exit, load8, load32, mov};
+use support::need_root;
+use xdplb_loader::kernel::Btf;
+use xdplb_loader::load::{LoadError, LoadOptions, Step, load};
+use xdplb_loader::object::{BtfKinds, Known, Spec, simplify};
+
+#[test]
+fn a_rejection_of_an_object_names_the_source_line() {
+    need_root();
+    let mut builder = Builder::new();
+    builder.function(
+        "xdp",
+        "careless",
+        &[load32(1, 1, 0), load8(0, 1, 23), exit()],
+    );
+    let spec = Spec::parse(&builder.finish()).unwrap();
+    let error = load(&spec, LoadOptions::default(), &mut ()).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.starts_with(
+            "load program `careless`: rejected by the verifier (EACCES)\n  test.rs:2\n  1: (71)"
+        ),
+        "{text}"
+    );
+    assert!(error.log().unwrap().contains("processed "));
+}
+
+#[test]
+fn simplified_types_are_taken_by_the_kernel() {
+    need_root();
+    use xdplb_linker::btf::{Enum, EnumValue, Kind, Signedness, TagForm, TypeTag};
+    let mut builder = Builder::new();
+    builder
+        .map("hits", 2, 4)
+        .variable(".rodata", "LIMIT", &7u32.to_le_bytes())
+        .function("xdp", "main", &[mov(0, 2), exit()]);
+    let float = builder.btf.add("f32", Kind::Float { size: 4 });
+    builder.btf.add(
+        "user",
+        Kind::TypeTag(TypeTag {
+            ty: float,
+            form: TagForm::Tag,
+        }),
+    );
+    let name = builder.btf.strings.intern("FAR");
+    let values = vec![EnumValue {
+        name,
+        value: 1u64 << 40,
+    }];
+    builder.btf.add(
+        "Far",
+        Kind::Enum64(Enum {
+            size: 8,
+            signedness: Signedness::Unsigned,
+            values,
+        }),
+    );
+    let spec = Spec::parse(&builder.finish()).unwrap();
+    let no = Known::No;
+    let none = BtfKinds {
+        func: no,
+        func_global: no,
+        datasec: no,
+        float: no,
+        decl_tag: no,
+        type_tag: no,
+        enum64: no,
+    };
+    let (simple, replaced) = simplify(spec.btf().unwrap(), &none);
+    assert_eq!(
+        replaced,
+        [
+            "VAR",
+            "FUNC_PROTO",
+            "FUNC",
+            "FLOAT",
+            "TYPE_TAG",
+            "ENUM64",
+            "DATASEC"
+        ]
+    );
+    Btf::load(&simple.encode()).unwrap();
+    Btf::load(&spec.btf().unwrap().encode()).unwrap();
+}
+
+#[test]
+fn an_object_loads_and_reports_its_steps() {
+    need_root();
+    let mut spec = Spec::parse(&build::sample()).unwrap();
+    spec.name = "sample".into();
+    spec.set_global("VERDICT", &1u32.to_le_bytes()).unwrap();
+    let mut steps = Vec::new();
+    let loaded = load(&spec, LoadOptions::default(), &mut |step: &Step<'_>| {
+        let text = format!("{step:?}");
+        steps.push(text.split([' ', '{']).next().unwrap().to_string());
+    })
+    .unwrap();
+    assert_eq!(
+        steps,
+        [
+            "ObjectRead",
+            "BtfPlanned",
+            "MapPlanned",
+            "MapPlanned",
+            "ProgramPlanned",
+            "BtfLoaded",
+            "MapCreated",
+            "MapCreated",
+            "MapFilled",
+            "MapFrozen",
+            "Relocated",
+            "Relocated",
+            "ProgramLoaded",
+        ]
+    );
+    assert_eq!(
+        run(loaded.program("main").unwrap()),
+        1,
+        "the constant that was set"
+    );
+    let hits = loaded.map("hits").unwrap();
+    assert_eq!(
+        hits.lookup(&1u32.to_ne_bytes()).unwrap().unwrap(),
+        77u32.to_ne_bytes()
+    );
+    let info = &loaded.programs[0].info;
+    assert_eq!(info.map_ids.len(), 2);
+    assert_ne!(info.btf_id, 0);
+    assert_eq!(
+        loaded.map(".rodata").unwrap().info().unwrap().name,
+        "sample.rodata"
+    );
+    assert_ne!(
+        hits.info().unwrap().btf_value_type_id,
+        0,
+        "bpftool prints it typed"
+    );
+}
+
+#[test]
+fn an_object_without_types_loads_too() {
+    need_root();
+    let mut builder = Builder::new();
+    builder.function("xdp", "pass", &[mov(0, 2), exit()]);
+    let loaded = load(
+        &Spec::parse(&builder.finish_untyped()).unwrap(),
+        LoadOptions::default(),
+        &mut (),
+    )
+    .unwrap();
+    assert_eq!(run(loaded.program("pass").unwrap()), 2);
+}
+
+#[test]
+fn an_existing_map_is_used_when_it_fits() {
+    need_root();
+    let spec = Spec::parse(&build::sample()).unwrap();
+    let first = load(&spec, LoadOptions::default(), &mut ()).unwrap();
+    let hits = first.map("hits").unwrap();
+    let mut options = LoadOptions::default();
+    options
+        .reuse
+        .insert("hits".into(), hits.try_clone().unwrap());
+    let second = load(&spec, options, &mut ()).unwrap();
+    assert_eq!(
+        second.map("hits").unwrap().info().unwrap().id,
+        hits.info().unwrap().id
+    );
+
+    let mut larger = Spec::parse(&build::sample()).unwrap();
+    larger.map_mut("hits").unwrap().max_entries = 8;
+    let mut options = LoadOptions::default();
+    options
+        .reuse
+        .insert("hits".into(), hits.try_clone().unwrap());
+    let error = load(&larger, options, &mut ()).unwrap_err();
+    assert!(matches!(
+        error,
+        LoadError::Incompatible {
+            field: "max_entries",
+            ..
+        }
+    ));
+}
+
+#[test]
+fn a_failed_load_leaves_no_pins() {
+    need_root();
+    let directory = PinDirectory::new("failed");
+    let mut builder = Builder::new();
+    let (kind, entries, by_name) = (builder.number(2), builder.number(1), builder.number(1));
+    let (key, value) = (builder.number(4), builder.number(4));
+    builder.map_of(
+        "kept",
+        &[
+            ("type", kind),
+            ("max_entries", entries),
+            ("key_size", key),
+            ("value_size", value),
+            ("pinning", by_name),
+        ],
+    );
+    let mut good = builder;
+    good.function(
+        "xdp",
+        "careless",
+        &[load32(1, 1, 0), load8(0, 1, 23), exit()],
+    );
+    let spec = Spec::parse(&good.finish()).unwrap();
+    let options = LoadOptions {
+        pins: Some(directory.0.clone()),
+        ..LoadOptions::default()
+    };
+    load(&spec, options, &mut ()).unwrap_err();
+    assert_eq!(
+        std::fs::read_dir(directory.0.directory()).unwrap().count(),
+        0
+    );
+}
