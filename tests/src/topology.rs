@@ -12,12 +12,14 @@
 //! side is NET.254, …:00:fe. Offloads stay as the kernel sets them.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::process::Command;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::netns::Netns;
+use crate::run;
 use crate::server::Server;
 use crate::xdp::{self, Stub};
 
@@ -259,6 +261,33 @@ impl Topology {
         }
     }
 
+    /// Makes a device compute the checksums of what it sends, which veth otherwise leaves undone
+    /// (CHECKSUM_PARTIAL) and whoever gets such a packet does not look at. After that the receiver does.
+    pub fn compute_checksums(namespace: &Netns, device: &str) -> Result<()> {
+        let mut command = Command::new("ethtool");
+        command.args(["--offload", device, "tx", "off"]);
+        namespace.enter(&mut command)?;
+        let output = run::output(command, Duration::from_secs(20))?;
+        ensure!(output.code == Some(0), "ethtool, {device}: {output:?}");
+        Ok(())
+    }
+
+    /// An error when a client or server has thrown a segment away for its checksum.
+    pub fn check_checksums(&self) -> Result<()> {
+        for namespace in [&self.clients, &self.backends[0], &self.backends[1]] {
+            // Not /proc/net: that is the network of the process's first thread.
+            let path = "/proc/thread-self/net/snmp";
+            let text = namespace.run(|| std::fs::read_to_string(path).context(path))?;
+            let wrong = tcp_counter(&text, "InCsumErrors").context(path)?;
+            ensure!(
+                wrong == 0,
+                "{}: {wrong} segments with a wrong checksum",
+                namespace.name()
+            );
+        }
+        Ok(())
+    }
+
     /// The seed's arguments: interface, two backends with their MACs.
     pub fn arguments(&self) -> Vec<String> {
         let (first, second) = (self.address(2).to_string(), self.address(3).to_string());
@@ -291,5 +320,26 @@ impl Topology {
     pub fn check_nothing_left(&self) -> Result<()> {
         self.check_detached()?;
         xdp::check_unloaded(self.address(2))
+    }
+}
+
+/// A counter of the two lines `Tcp:` in /proc/net/snmp: names, then numbers.
+fn tcp_counter(text: &str, name: &str) -> Option<u64> {
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("Tcp: "));
+    let (names, numbers) = (lines.next()?, lines.next()?);
+    let column = names.split(' ').position(|word| word == name)?;
+    numbers.split(' ').nth(column)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_stand_below_their_names() {
+        let text = "Ip: A B\nIp: 1 2\nTcp: InSegs InCsumErrors\nTcp: -1 7\n";
+        assert_eq!(tcp_counter(text, "InCsumErrors"), Some(7));
+        assert_eq!(tcp_counter(text, "OutRsts"), None);
+        assert_eq!(tcp_counter("Tcp: A\n", "A"), None);
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use xdplb_tests::balancer::Balancer;
 use xdplb_tests::client::{Answer, Connection, IpOptions, Options};
+use xdplb_tests::netns::Netns;
 use xdplb_tests::topology::{Mode, Place, Plan, Topology};
 
 use nix::sys::signal::Signal;
@@ -24,6 +25,9 @@ fn through(
     action(&topology, &balancer).with_context(|| format!("{mode:?}"))?;
     let output = balancer.stop(Signal::SIGTERM)?;
     ensure!(output.code == Some(0), "{output:?}");
+    topology
+        .check_checksums()
+        .with_context(|| format!("{mode:?}"))?;
     topology.check_detached()
 }
 
@@ -81,6 +85,41 @@ fn bodies_of_every_length_native() -> Result<()> {
     every_length(Mode::Native)
 }
 
+/// Bodies of many lengths through the balancer after these devices began to compute checksums.
+fn verified(devices: impl Fn(&Topology) -> Vec<(&Netns, &'static str)>) -> Result<()> {
+    in_both_modes(&Plan::default(), |topology, _| {
+        for (namespace, device) in devices(topology) {
+            Topology::compute_checksums(namespace, device)?;
+        }
+        for (first, mut connection) in one_to_each(topology)? {
+            for length in (0..3000).step_by(13).chain([100_000, 1_000_000]) {
+                for answer in [connection.get(length)?, connection.echo(length)?] {
+                    ensure!(answer == first, "{length} bytes: {answer:?}, not {first:?}");
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn checksums_left_undone_become_right() -> Result<()> {
+    // What the balancer gets is unfinished, and what it sends is finished on its way into the hosts.
+    verified(|topology| {
+        ["veth1", "veth2", "veth4"]
+            .map(|port| (&topology.bridge, port))
+            .to_vec()
+    })
+}
+
+#[test]
+fn finished_checksums_stay_right() -> Result<()> {
+    verified(|topology| {
+        let [h2, h3] = &topology.backends;
+        vec![(&topology.clients, "veth0"), (h2, "veth3"), (h3, "veth5")]
+    })
+}
+
 #[test]
 fn two_hundred_connections_at_once_from_fifty_clients() -> Result<()> {
     let plan = Plan {
@@ -117,7 +156,10 @@ fn two_hundred_connections_at_once_from_fifty_clients() -> Result<()> {
 #[test]
 fn a_hundred_megabytes() -> Result<()> {
     in_both_modes(&Plan::default(), |topology, _| {
-        Connection::open(&topology.clients, topology.service())?.get(100_000_000)?;
+        let mut connection = Connection::open(&topology.clients, topology.service())?;
+        let down = connection.get(100_000_000)?;
+        let up = connection.echo(1_000_000)?;
+        ensure!(up == down, "{up:?}, not {down:?}");
         Ok(())
     })
 }
