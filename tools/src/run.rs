@@ -164,7 +164,7 @@ mod tests {
             "cargo build"
         );
         assert_eq!(
-            shown(&mut Command::new("/x/tools/setup.sh")),
+            shown(&Command::new("/x/tools/setup.sh")),
             "/x/tools/setup.sh"
         );
     }

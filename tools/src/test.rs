@@ -7,6 +7,7 @@ use crate::setup::{self, Need};
 use crate::workspace::Executable;
 use crate::{build, run, tidy, workspace};
 use anyhow::{Context, Result};
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
@@ -29,7 +30,7 @@ pub fn test() -> Result<()> {
     stage("tidy", tidy::tidy)?;
 
     let tests = stage("test binaries", build_tests)?;
-    let (kernel, host): (Vec<_>, Vec<_>) = tests.into_iter().partition(needs_kernel);
+    let (kernel, host): (Vec<_>, Vec<_>) = tests.into_iter().partition(needs_root);
     stage("host tests", || {
         run::step("host tests");
         host.iter().try_for_each(run_plainly)?;
@@ -84,12 +85,21 @@ fn is_test(file: &Path) -> bool {
     file.parent().is_some_and(|folder| folder.ends_with("deps"))
 }
 
-/// Tests of real bytecode and real packets: those of the package `tests`, and those named for the kernel
-/// or for the topology. The model runs the program's own code on the host.
-fn needs_kernel(test: &Executable) -> bool {
-    let target = test.target.as_str();
-    let end_to_end = test.package == "xdplb-tests" && target != "model";
-    test.kind == "test" && (end_to_end || ["kernel", "topology"].contains(&target))
+/// Tests of real bytecode and real packets: those of the package `tests`, of which only the model runs
+/// on the host, and every file under a tests/ folder whose first words say that it needs root.
+fn needs_root(test: &Executable) -> bool {
+    let end_to_end = test.package == "xdplb-tests" && test.target != "model";
+    let says_so = || fs::read_to_string(&test.source).is_ok_and(|text| says_needs_root(&text));
+    test.kind == "test" && (end_to_end || says_so())
+}
+
+/// Whether the `//!` at the beginning of a file holds the words `needs root`.
+fn says_needs_root(source: &str) -> bool {
+    let head: Vec<&str> = source
+        .lines()
+        .map_while(|line| line.strip_prefix("//!"))
+        .collect();
+    head.concat().to_lowercase().contains("needs root")
 }
 
 fn run_plainly(test: &Executable) -> Result<()> {
@@ -129,18 +139,27 @@ mod tests {
             folder: "/x".into(),
             target: target.into(),
             kind: kind.into(),
+            source: "/x/tests/x.rs".into(),
             file: "/x/target/debug/deps/x-1".into(),
         }
     }
 
     #[test]
-    fn tests_of_the_kernel_are_told_from_tests_of_the_host() {
-        assert!(needs_kernel(&executable("xdplb-tests", "tcp", "test")));
-        assert!(needs_kernel(&executable("xdplb-loader", "kernel", "test")));
-        assert!(needs_kernel(&executable("xtask", "topology", "test")));
-        assert!(!needs_kernel(&executable("xdplb-tests", "harness", "lib")));
-        assert!(!needs_kernel(&executable("xdplb-loader", "parse", "test")));
-        assert!(!needs_kernel(&executable("xdplb-tests", "model", "test")));
+    fn tests_that_need_root_are_told_from_tests_of_the_host() {
+        assert!(needs_root(&executable("xdplb-tests", "tcp", "test")));
+        assert!(!needs_root(&executable("xdplb-tests", "harness", "lib")));
+        assert!(!needs_root(&executable("xdplb-tests", "model", "test")));
+        assert!(!needs_root(&executable("xdplb-loader", "parse", "test")));
+        assert!(says_needs_root(
+            "//! Maps of the\n//! running kernel. Needs root\n//! and `ip`.\nuse std;\n"
+        ));
+        assert!(!says_needs_root("//! Pure.\n\n// needs root\n"));
+    }
+
+    #[test]
+    fn this_packages_own_test_of_namespaces_says_so() {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/topology.rs");
+        assert!(says_needs_root(&fs::read_to_string(source).unwrap()));
     }
 
     #[test]

@@ -57,6 +57,8 @@ pub struct Executable {
     pub target: String,
     /// `lib`, `bin` or `test`.
     pub kind: String,
+    /// The file that cargo compiled first.
+    pub source: PathBuf,
     /// The file itself.
     pub file: PathBuf,
 }
@@ -88,6 +90,7 @@ fn executable(line: &str) -> Option<Executable> {
         folder: folder.to_owned(),
         target: message["target"]["name"].as_str()?.to_owned(),
         kind: message["target"]["kind"][0].as_str()?.to_owned(),
+        source: message["target"]["src_path"].as_str()?.into(),
         file: file.into(),
     })
 }
@@ -116,13 +119,14 @@ mod tests {
     #[test]
     fn a_message_about_a_test_is_read() {
         let line = r#"{"reason":"compiler-artifact","package_id":"path+file:///x/loader#xdplb-loader@0.1.0",
-            "manifest_path":"/x/loader/Cargo.toml","target":{"kind":["test"],"name":"kernel"},
+            "manifest_path":"/x/loader/Cargo.toml","target":{"kind":["test"],"name":"kernel","src_path":"/x/loader/tests/kernel.rs"},
             "profile":{"test":true},"executable":"/x/target/debug/deps/kernel-1"}"#;
         let expected = Executable {
             package: "xdplb-loader".into(),
             folder: "/x/loader".into(),
             target: "kernel".into(),
             kind: "test".into(),
+            source: "/x/loader/tests/kernel.rs".into(),
             file: "/x/target/debug/deps/kernel-1".into(),
         };
         assert_eq!(executable(line), Some(expected));
