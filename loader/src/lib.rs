@@ -10,3 +10,7 @@ pub mod load;
 pub mod netlink;
 pub mod object;
 pub mod uapi;
+
+/// The XDP program that `build.rs` compiled and linked: an ELF object, which [`object::Spec::parse`] reads. Its entry is
+/// `xdp_load_balancer`; maps, constants and layouts are those of `xdplb_prog`.
+pub static PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/prog.o"));

@@ -1,2 +1,5 @@
-//! Under construction.
-fn main() {}
+//! `xdplb-load`: see `commands`.
+
+fn main() -> std::process::ExitCode {
+    xdplb_loader::commands::main()
+}

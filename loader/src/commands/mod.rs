@@ -1,1 +1,156 @@
-//! One file a subcommand.
+//! The command line, a file a subcommand. Errors rise to [`main`], which is the one place that prints them.
+
+mod detach;
+mod run;
+mod stats;
+mod status;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::balancer::listen::Listen;
+use crate::balancer::mode::Wish;
+
+/// A layer-4 load balancer at the XDP hook.
+#[derive(Debug, Parser)]
+#[command(
+    name = "xdplb-load",
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "Example:\n  xdplb-load veth6 10.0.0.2 de:ad:be:ef:00:02 10.0.0.3 de:ad:be:ef:00:03"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: Option<RunArgs>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Balance connections that come in at an interface, until Ctrl+C (the default)
+    Run(RunArgs),
+    /// What is attached to an interface, or to each
+    Status(OneArgs),
+    /// What the balancer counted, by reason and by backend
+    Stats(OneArgs),
+    /// Take the balancer off an interface
+    Detach(DetachArgs),
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// The interface that clients and backends are reached through
+    ifname: String,
+    /// A file with a backend a line (`IP [MAC]`), or `IP [MAC] IP [MAC] …`
+    #[arg(required = true, num_args = 1..)]
+    backends: Vec<String>,
+    /// The service that clients connect to; default: every TCP port of the interface's own IPv4 address
+    #[arg(long, value_name = "ADDR[:PORT][/tcp]")]
+    listen: Option<Listen>,
+    /// Where the program runs: in the driver, in the network stack, or wherever it works
+    #[arg(long, value_enum, default_value = "auto", value_name = "MODE")]
+    xdp_mode: Wish,
+    /// Take the place of another XDP program
+    #[arg(long)]
+    replace: bool,
+    /// Pin maps and program below DIR in a BPF file system; the balancer then outlives this command
+    #[arg(long, value_name = "DIR")]
+    pin: Option<std::path::PathBuf>,
+    /// Write the program's steps to /sys/kernel/tracing/trace_pipe (slow)
+    #[arg(long)]
+    trace: bool,
+    /// Say what would be created, patched and attached, and do none of it
+    #[arg(long)]
+    dry_run: bool,
+    /// With --dry-run: as JSON
+    #[arg(long, requires = "dry_run")]
+    json: bool,
+    /// How many connections there is room for
+    #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
+    connections: u32,
+    /// Load this object instead of the built-in program
+    #[arg(long, value_name = "FILE")]
+    object: Option<std::path::PathBuf>,
+    /// When the verifier rejects the program, show its whole log
+    #[arg(long)]
+    verifier_log: bool,
+}
+
+#[derive(Debug, Args)]
+struct OneArgs {
+    /// The interface; default: each
+    ifname: Option<String>,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct DetachArgs {
+    /// The interface; default: each that a balancer runs on
+    ifname: Option<String>,
+}
+
+/// Runs the command line. 0 done, 1 failed, 2 wrong usage.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let done = match (cli.command, cli.run) {
+        (Some(Command::Run(args)), _) | (None, Some(args)) => run::run(&args),
+        (Some(Command::Status(args)), _) => status::status(&args),
+        (Some(Command::Stats(args)), _) => stats::stats(&args),
+        (Some(Command::Detach(args)), _) => detach::detach(&args),
+        (None, None) => {
+            let _ = <Cli as clap::CommandFactory>::command().print_help();
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints a line of data. A reader that went away is no error of ours.
+fn say(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// Prints a remark.
+fn note(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "note: {line}");
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn run_is_the_default() {
+        let seed = "xdplb-load veth6 10.0.0.2 de:ad:be:ef:00:02 10.0.0.3 de:ad:be:ef:00:03";
+        let cli = Cli::try_parse_from(seed.split(' ')).unwrap();
+        let run = cli.run.unwrap();
+        assert_eq!((run.ifname.as_str(), run.backends.len()), ("veth6", 4));
+        let cli = Cli::try_parse_from(["xdplb-load", "run", "status", "backends"]).unwrap();
+        assert!(matches!(cli.command, Some(Command::Run(args)) if args.ifname == "status"));
+        assert!(Cli::try_parse_from(["xdplb-load", "veth6"]).is_err());
+    }
+}
