@@ -5,11 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::LinkError;
 use super::atoms::{Atom, AtomId, Atoms, Home};
 use super::inputs::Module;
+use super::live::is_verified_alone;
 use super::place::{Layout, Location, PlacedSection};
 use super::resolve::{Reference, References, Target};
+use super::{LinkError, Options};
 use crate::elf::write::{Content, Image, ImageRelocation, ImageSection, ImageSymbol};
 use crate::elf::{Binding, RelocationKind, SectionKind, SymbolKind, Visibility};
 use crate::insn::{BPF_PSEUDO_CALL, BPF_PSEUDO_FUNC, Insn};
@@ -20,8 +21,9 @@ pub(super) fn image(
     atoms: &Atoms<'_>,
     references: &References,
     layout: &Layout<'_>,
+    options: &Options,
 ) -> Result<Image, LinkError> {
-    let mut symbols = Symbols::collect(modules, atoms, layout);
+    let mut symbols = Symbols::collect(modules, atoms, layout, options);
     let mut sections = Vec::with_capacity(layout.sections.len());
     for placed in &layout.sections {
         let mut bytes = contents(atoms, layout, placed);
@@ -175,8 +177,14 @@ struct Symbols {
 }
 
 impl Symbols {
-    /// Every named symbol of what is live. In `.text` all are local: nobody outside calls a function of a BPF object.
-    fn collect(modules: &[Module<'_>], atoms: &Atoms<'_>, layout: &Layout<'_>) -> Self {
+    /// Every named symbol of what is live. In `.text` all are local but those exported by name: nobody outside calls a
+    /// function of a BPF object.
+    fn collect(
+        modules: &[Module<'_>],
+        atoms: &Atoms<'_>,
+        layout: &Layout<'_>,
+        options: &Options,
+    ) -> Self {
         let mut symbols = Self {
             all: Vec::new(),
             by_place: BTreeMap::new(),
@@ -191,7 +199,9 @@ impl Symbols {
             };
             for symbol in symbols_of(modules, atom) {
                 let value = location.offset + (symbol.value - atom.start);
-                let is_local = atom.home == Home::Text || symbol.binding == Binding::Local;
+                let is_hidden =
+                    atom.home == Home::Text && !is_verified_alone(modules, atom, options);
+                let is_local = is_hidden || symbol.binding == Binding::Local;
                 // A weak definition that gave way keeps its bytes where others need them, but not its name.
                 let binding = if is_local || !taken.insert(symbol.name) {
                     Binding::Local

@@ -122,3 +122,19 @@ fn is_exported(modules: &[Module<'_>], atom: &Atom<'_>, options: &Options) -> bo
             Exports::Named(names) => names.contains(symbol.name),
         })
 }
+
+/// Whether a function of `.text` stays global and so is verified alone: if it was exported by name.
+pub(super) fn is_verified_alone(
+    modules: &[Module<'_>],
+    atom: &Atom<'_>,
+    options: &Options,
+) -> bool {
+    let Exports::Named(names) = &options.exports else {
+        return false;
+    };
+    let object = &modules[atom.module.0].object;
+    atom.symbols
+        .iter()
+        .map(|id| &object.symbols[id.0])
+        .any(|symbol| symbol.binding != Binding::Local && names.contains(symbol.name))
+}

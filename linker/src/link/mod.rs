@@ -48,7 +48,8 @@ pub struct Options {
 
 /// Variables that someone outside looks up by name, such as the loader that sets a constant before the load.
 ///
-/// Functions are not among them: nobody outside can call one, except for the programs, which always stay.
+/// A function that is named stays global, if anything calls it: the kernel then verifies it alone, once, for every
+/// argument it could be given, instead of anew at every call. It may take and return scalars only, and the context.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Exports {
     /// Every global variable.
@@ -78,8 +79,8 @@ pub fn link(inputs: &[Input<'_>], options: &Options) -> Result<Output, LinkError
     // What is live is defined, jumps only within itself, and cannot panic.
     let layout = place::layout(&atoms, &live)?;
     // Every live atom has its place in the output.
-    let mut image = assemble::image(&modules, &atoms, &references, &layout)?;
-    let debug = types::describe(&modules, &atoms, &layout, &image)?;
+    let mut image = assemble::image(&modules, &atoms, &references, &layout, options)?;
+    let debug = types::describe(&modules, &atoms, &layout, &image, options)?;
     // The types describe the live functions and variables, each at its final place, as the kernel wants them.
     image.sections.extend(debug);
     let bytes = crate::elf::write::write(&image).map_err(LinkError::Write)?;

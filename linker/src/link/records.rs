@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::Options;
 use super::assemble::placed_code;
 use super::atoms::{Atom, Atoms, Home};
 use super::inputs::Module;
+use super::live::is_verified_alone;
 use super::place::{Layout, Location};
 use super::source::atom_name;
 use super::types::Described;
@@ -14,7 +16,7 @@ use crate::insn::{Insn, steps};
 
 /// One func_info for each function. Functions that the compiler did not describe get a `void f(void)` of their name.
 ///
-/// Only entry points stay global: a global function is verified alone, for every argument it could be given, and may
+/// Only entry points and functions exported by name stay global: a global function is verified alone, for every argument it could be given, and may
 /// return scalars only. That is C's bargain for separate verification; Rust's functions never asked for it.
 pub(super) fn functions(
     btf: &mut Btf,
@@ -22,12 +24,14 @@ pub(super) fn functions(
     atoms: &Atoms<'_>,
     layout: &Layout<'_>,
     described: &[Described<'_>],
+    options: &Options,
 ) -> Vec<Group<FuncInfo>> {
     let mut groups = Groups::new(layout);
     for (id, location) in placed_code(atoms, layout) {
         let atom = atoms.get(id);
         let linkage = match atom.home {
             Home::Program(_) => Linkage::Global,
+            _ if is_verified_alone(modules, atom, options) => Linkage::Global,
             _ => Linkage::Static,
         };
         let known = described[atom.module.0].functions.get(&id).copied();

@@ -7,11 +7,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::LinkError;
 use super::atoms::{AtomId, Atoms};
 use super::inputs::{Module, ModuleId};
 use super::place::{Layout, Location};
 use super::records::{core_relos, functions, lines};
+use super::{LinkError, Options};
 use crate::btf::{self, Btf, Datasec, Importer, Kind, Renumbering, TypeId, VarSecinfo};
 use crate::btf_ext::{BtfExt, CoreRelo, Group, LineInfo, Record};
 use crate::elf::write::{Content, Image, ImageSection};
@@ -26,6 +26,7 @@ pub(super) fn describe(
     atoms: &Atoms<'_>,
     layout: &Layout<'_>,
     image: &Image,
+    options: &Options,
 ) -> Result<Vec<ImageSection>, LinkError> {
     if modules.iter().all(|module| module.types.is_none()) {
         return Ok(Vec::new());
@@ -49,7 +50,7 @@ pub(super) fn describe(
         ));
     }
     let ext = BtfExt {
-        func_info: functions(&mut btf, modules, atoms, layout, &described),
+        func_info: functions(&mut btf, modules, atoms, layout, &described, options),
         line_info: lines(&mut btf, atoms, layout, &described),
         core_relos: core_relos(&mut btf, layout, &described),
     };
