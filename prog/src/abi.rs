@@ -54,6 +54,11 @@ impl Be32 {
     pub const fn word(self) -> u32 {
         u32::from_ne_bytes(self.0)
     }
+    /// The opposite of [`word`](Self::word).
+    #[inline(always)]
+    pub const fn from_word(word: u32) -> Self {
+        Self(word.to_ne_bytes())
+    }
 }
 
 macro_rules! debug_as_number {
@@ -71,20 +76,49 @@ debug_as_number!(Be16 Be32);
 /// An Ethernet address.
 pub type Mac = [u8; 6];
 
+/// An Ethernet address on its way through registers: three 16-bit words as they lie.
+///
+/// The verifier wants every access to the stack aligned to its size, and the compiler splits six
+/// loose bytes in ways that are not; words of two bytes it keeps whole.
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(feature = "bpf"), derive(Debug, Hash))]
+pub struct MacWords(pub [u16; 3]);
+
+impl MacWords {
+    /// The address as bytes.
+    #[inline(always)]
+    pub const fn bytes(self) -> Mac {
+        let [[a, b], [c, d], [e, f]] = [
+            self.0[0].to_ne_bytes(),
+            self.0[1].to_ne_bytes(),
+            self.0[2].to_ne_bytes(),
+        ];
+        [a, b, c, d, e, f]
+    }
+}
+
+impl From<Mac> for MacWords {
+    #[inline(always)]
+    fn from([a, b, c, d, e, f]: Mac) -> Self {
+        Self([[a, b], [c, d], [e, f]].map(u16::from_ne_bytes))
+    }
+}
+
 /// The largest number of backends: the length of `backends` and `backend_counters` at most.
 pub const MAX_BACKENDS: u32 = 65_536;
 
 /// One backend: the value of map `backends`. 12 bytes; the first ten are the seed's `struct backend_config`.
 #[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(feature = "bpf"), derive(Debug))]
 pub struct Backend {
     /// Its IPv4 address.
     pub ip: Be32,
     /// Where frames for it go: its own address, or its gateway's.
-    pub mac: Mac,
+    pub mac: MacWords,
     /// Zero.
-    pub reserved: [u8; 2],
+    pub reserved: u16,
 }
 const _: () = assert!(size_of::<Backend>() == 12);
 
@@ -103,10 +137,9 @@ pub struct FlowKey {
     pub sport: Be16,
     /// Destination port.
     pub dport: Be16,
-    /// The IP protocol's number: 6, TCP.
-    pub protocol: u8,
-    /// Zero: the kernel hashes and compares all 16 bytes.
-    pub reserved: [u8; 3],
+    /// The IP protocol's number: 6, TCP. A whole word, so that no byte of the key is left over:
+    /// the kernel hashes and compares all 16.
+    pub protocol: u32,
 }
 const _: () = assert!(size_of::<FlowKey>() == 16 && align_of::<FlowKey>() == 8);
 
@@ -120,7 +153,6 @@ impl FlowKey {
             sport,
             dport,
             protocol: 6,
-            reserved: [0; 3],
         }
     }
 
@@ -215,9 +247,9 @@ pub struct Connection {
     /// The backend's index, for its counters.
     pub backend: u32,
     /// Where the client's frames came from: the client itself or its router.
-    pub client_mac: Mac,
+    pub client_mac: MacWords,
     /// Where the backend's frames go.
-    pub backend_mac: Mac,
+    pub backend_mac: MacWords,
 }
 const _: () = assert!(size_of::<Connection>() == 64);
 

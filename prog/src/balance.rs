@@ -1,16 +1,12 @@
 //! The balancer: parse, classify, pick, rewrite, transmit.
 
-use crate::abi::{Be16, Direction, FlowKey};
+use crate::abi::{Be16, Direction, FlowId, FlowKey};
 use crate::counters::{Reason, Verdict};
 use crate::flow::{self, Hop, New};
 use crate::packet::{Frame, Ip, Segment, parse_ip, parse_tcp};
 use crate::pick;
 use crate::rewrite::rewrite;
 use crate::world::{Line, World};
-
-/// Source ports tried towards a backend before a new connection is refused: the client's own and
-/// then others by chance. With nine ports in ten held, one connection in 30 fails.
-pub const PORTS_TRIED: u32 = 32;
 
 /// Decides over one frame, counts it, and says what the driver shall do.
 #[inline(always)]
@@ -39,8 +35,8 @@ fn forward<W: World>(world: &W, frame: &Frame<'_>, bytes: u64) -> Result<Reason,
     trace.line(|| {
         Line::Headers(
             &segment.key,
-            ip.ethernet.source.get(),
-            ip.ethernet.destination.get(),
+            ip.ethernet.source.get().words(),
+            ip.ethernet.destination.get().words(),
         )
     });
     if ip.ipv4.ttl.get() <= 1 {
@@ -93,7 +89,7 @@ fn addressed_to_us<W: World>(world: &W, ip: &Ip<'_>) -> Result<(), Reason> {
         return Err(Reason::OtherDestination);
     }
     // As the host's own stack does (net/ethernet/eth.c, eth_type_trans: PACKET_OTHERHOST).
-    if ip.ethernet.destination.get() != world.balancer_mac() {
+    if ip.ethernet.destination.get().words() != world.balancer_mac() {
         return Err(Reason::OtherMac);
     }
     Ok(())
@@ -132,16 +128,19 @@ fn open<W: World>(world: &W, segment: &Segment<'_>) -> Result<Hop, Reason> {
     let backend = world.backend(index).ok_or(Reason::NoBackend)?;
     let slot = flow::claim(world).ok_or(Reason::Contended)?;
 
-    let answer = FlowKey::tcp(backend.ip, request.dport, balancer, request.sport);
-    let Some(reply) = free_port(world, &slot, answer, hash) else {
+    let mut reply = FlowKey::tcp(backend.ip, request.dport, balancer, request.sport);
+    flow::end_expired(world, &reply);
+    let port = world.take_port(reply, FlowId::new(slot.index, Direction::Reply), hash);
+    if port == 0 {
         flow::release(&slot);
         return Err(Reason::NoPort);
-    };
+    }
+    reply.dport = Be16::new(port);
     let new = New {
         request,
         reply,
         backend: index,
-        client_mac: segment.ethernet.source.get(),
+        client_mac: segment.ethernet.source.get().words(),
         backend_mac: backend.mac,
     };
     if !flow::publish(world, &slot, &new) {
@@ -152,28 +151,4 @@ fn open<W: World>(world: &W, segment: &Segment<'_>) -> Result<Hop, Reason> {
         mac: backend.mac,
         backend: index,
     })
-}
-
-/// Finds a source port towards the backend that neither another client nor the host itself uses:
-/// the client's own where it is free, others in an order that the flow's hash decides.
-#[inline(always)]
-fn free_port<W: World>(
-    world: &W,
-    slot: &flow::Slot,
-    mut reply: FlowKey,
-    hash: u32,
-) -> Option<FlowKey> {
-    let mut state = hash;
-    let mut tried = 0;
-    while tried < PORTS_TRIED {
-        if !world.has_socket(&reply) && flow::add_reply(world, slot, &reply) {
-            return Some(reply);
-        }
-        // Numerical Recipes' generator; its high bits, moved above the well-known ports.
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let port = 1_024 + ((u64::from(state) * (65_536 - 1_024)) >> 32) as u16;
-        reply.dport = Be16::new(port);
-        tried += 1;
-    }
-    None
 }

@@ -16,7 +16,7 @@
 //! an expired one, the oldest that was never confirmed (what a flood of SYNs leaves behind), the
 //! oldest closed one, the longest idle one.
 
-use crate::abi::{Connection, Direction, FlowId, FlowKey, Mac};
+use crate::abi::{Be16, Connection, Direction, FlowId, FlowKey, MacWords};
 use crate::packet::{Segment, flags};
 use crate::world::World;
 
@@ -62,7 +62,8 @@ const CLAIMS: u32 = 4;
 
 /// A slot of `connections`. Having one means that the pointer is a live map value.
 ///
-/// Other CPUs read and write the record at the same time, so fields are read and written one by one.
+/// Other CPUs read and write the record at the same time, so fields are read and written one by
+/// one, in whole words.
 #[derive(Clone, Copy)]
 pub struct Slot {
     /// Its number.
@@ -71,32 +72,50 @@ pub struct Slot {
 }
 
 macro_rules! fields {
-    ($($get:ident, $set:ident: $type:ty;)*) => {$(
+    ($($get:ident, $set:ident: $type:ty as [$word:ty; $count:literal];)*) => {$(
         #[inline(always)]
         #[doc = concat!("Reads `", stringify!($get), "`.")]
         pub fn $get(&self) -> $type {
-            // SAFETY: `record` points to a live Connection; volatile, since other CPUs write it.
-            unsafe { (&raw const (*self.record).$get).read_volatile() }
+            let mut words = [0; $count];
+            // SAFETY: `record` points to a live Connection, in which the field is made of such
+            // words; volatile, since other CPUs write it.
+            unsafe {
+                let field = (&raw const (*self.record).$get).cast::<$word>();
+                let mut at = 0;
+                while at < $count {
+                    words[at] = field.add(at).read_volatile();
+                    at += 1;
+                }
+                core::mem::transmute::<[$word; $count], $type>(words)
+            }
         }
         #[inline(always)]
         #[doc = concat!("Writes `", stringify!($get), "`.")]
         pub fn $set(&self, value: $type) {
             // SAFETY: as above.
-            unsafe { (&raw mut (*self.record).$get).write_volatile(value) }
+            unsafe {
+                let words = core::mem::transmute::<$type, [$word; $count]>(value);
+                let field = (&raw mut (*self.record).$get).cast::<$word>();
+                let mut at = 0;
+                while at < $count {
+                    field.add(at).write_volatile(words[at]);
+                    at += 1;
+                }
+            }
         }
     )*};
 }
 
 impl Slot {
     fields! {
-        generation, set_generation: u32;
-        last_seen, set_last_seen: u32;
-        state, set_state: u32;
-        request, set_request: FlowKey;
-        reply, set_reply: FlowKey;
-        backend, set_backend: u32;
-        client_mac, set_client_mac: Mac;
-        backend_mac, set_backend_mac: Mac;
+        generation, set_generation: u32 as [u32; 1];
+        last_seen, set_last_seen: u32 as [u32; 1];
+        state, set_state: u32 as [u32; 1];
+        request, set_request: FlowKey as [u64; 2];
+        reply, set_reply: FlowKey as [u64; 2];
+        backend, set_backend: u32 as [u32; 1];
+        client_mac, set_client_mac: MacWords as [u16; 3];
+        backend_mac, set_backend_mac: MacWords as [u16; 3];
     }
 
     /// The record's lock, for [`World::claim`].
@@ -138,7 +157,7 @@ pub struct Hop {
     /// The packet's addresses and ports from here on.
     pub key: FlowKey,
     /// The Ethernet address it is sent to.
-    pub mac: Mac,
+    pub mac: MacWords,
     /// The backend it goes to or comes from.
     pub backend: u32,
 }
@@ -182,7 +201,7 @@ pub fn note<W: World>(world: &W, slot: &Slot, direction: Direction, segment: &Se
                 state |= State::CLIENT_FIN;
             }
             // A client's router may change, as its own address may (VRRP, a failed-over NIC).
-            let mac = segment.ethernet.source.get();
+            let mac = segment.ethernet.source.get().words();
             if slot.client_mac() != mac {
                 slot.set_client_mac(mac);
             }
@@ -207,73 +226,120 @@ pub fn note<W: World>(world: &W, slot: &Slot, direction: Direction, segment: &Se
     }
 }
 
-/// How much a slot is worth giving up: the larger the better, 0 for one in other hands.
-#[inline(always)]
-fn worth(slot: &Slot, generation: u32, now: u32, ticks_per_second: u32) -> u64 {
-    const CLASS: u64 = 1 << 32;
-    let state = slot.state();
-    let age = now.wrapping_sub(slot.last_seen());
-    if generation & 1 != 0 {
-        return 0;
-    }
-    let (lifetime, class) = if state == State::FREE {
-        return FREE;
-    } else if State::closed(state) {
-        (CLOSED_SECONDS, 2)
-    } else if state & State::CONFIRMED == 0 {
-        (OPENING_SECONDS, 3)
-    } else {
-        (IDLE_SECONDS, 1)
-    };
-    if u64::from(age) > u64::from(lifetime) * u64::from(ticks_per_second) {
-        EXPIRED
-    } else {
-        class * CLASS + u64::from(age)
-    }
+/// How readily a connection in a certain state is given up, and how long it lasts.
+#[derive(Clone, Copy)]
+struct Rank {
+    /// The larger, the sooner: established 1, closed 2, unconfirmed 3, free 4. What is expired counts 4 more.
+    class: u32,
+    seconds: u32,
 }
-const EXPIRED: u64 = 4 << 32;
-const FREE: u64 = 5 << 32;
+
+/// By [`State`]. A table rather than a chain of branches: the verifier would follow every branch
+/// in every round of the search, and remember a different range of numbers for each.
+static RANKS: [Rank; 64] = {
+    let mut ranks = [Rank {
+        class: 1,
+        seconds: IDLE_SECONDS,
+    }; 64];
+    let mut state = 0;
+    while state < 64 {
+        if state == State::FREE {
+            ranks[state as usize] = Rank {
+                class: 4,
+                seconds: 0,
+            };
+        } else if State::closed(state) {
+            ranks[state as usize] = Rank {
+                class: 2,
+                seconds: CLOSED_SECONDS,
+            };
+        } else if state & State::CONFIRMED == 0 {
+            ranks[state as usize] = Rank {
+                class: 3,
+                seconds: OPENING_SECONDS,
+            };
+        }
+        state += 1;
+    }
+    ranks
+};
+
+/// How much a slot is worth giving up: its class from bit 40 on, its age in the 32 bits from 8 on.
+///
+/// In arithmetic, not in branches: the verifier walks through every combination of branches that
+/// the rounds of a search can take, but to it all numbers out of this function are alike.
+#[inline(always)]
+fn worth(slot: &Slot, now: u32, ticks_per_second: u32) -> u64 {
+    let Rank { class, seconds } = RANKS[slot.state() as usize % RANKS.len()];
+    let age = u64::from(now.wrapping_sub(slot.last_seen()));
+    let lifetime = u64::from(seconds) * u64::from(ticks_per_second);
+    let expired = lifetime.wrapping_sub(age) >> 63; // 1 if age > lifetime
+    (u64::from(class) + expired * 4) << 40 | age << 8
+}
+/// At least this much is worth a slot that is free or whose connection is expired.
+const EXPIRED: u64 = 4 << 40;
+
+/// The greater of two numbers below 2⁶³, without a branch.
+#[inline(always)]
+fn greater(a: u64, b: u64) -> u64 {
+    let b_is_greater = (a.wrapping_sub(b) as i64 >> 63) as u64; // all ones if so
+    a ^ (a ^ b) & b_is_greater
+}
+
+/// The best slot of the window at `start`: its worth, and in the low 8 bits its place there.
+#[inline(always)]
+pub fn search<W: World>(world: &W, start: u32) -> u64 {
+    let (now, ticks_per_second) = (world.now(), world.ticks_per_second());
+    let mut best = 0;
+    let mut place = 0;
+    while place < WINDOW {
+        let Some(slot) = slot(world, start.wrapping_add(place)) else {
+            break;
+        };
+        best = greater(best, worth(&slot, now, ticks_per_second) | u64::from(place));
+        if best >= EXPIRED {
+            break;
+        }
+        place += 1;
+    }
+    best
+}
 
 /// Takes a slot for a new connection and ends the one that was there. The caller must
 /// [`publish`] or [`release`] it. None when other CPUs were faster [`CLAIMS`] times.
 #[inline(always)]
 pub fn claim<W: World>(world: &W) -> Option<Slot> {
-    let (slots, ticks_per_second) = (world.slots(), world.ticks_per_second());
-    let now = world.now();
     let mut tries = 0;
     while tries < CLAIMS {
         let start = world.hand();
-        let mut best_slot = start;
-        let mut best = 0;
-        let mut index = start;
-        let mut seen = 0;
-        while seen < WINDOW {
-            if index >= slots {
-                index = 0;
-            }
-            if let Some(slot) = slot(world, index) {
-                let worth = worth(&slot, slot.generation(), now, ticks_per_second);
-                if worth > best {
-                    best = worth;
-                    best_slot = index;
-                }
-                if worth >= EXPIRED {
-                    break;
-                }
-            }
-            index += 1;
-            seen += 1;
-        }
-        world.set_hand(best_slot.wrapping_add(1));
-        if let Some(slot) = slot(world, best_slot) {
-            let generation = slot.generation();
-            if best != 0 && take(world, &slot, generation) {
-                return Some(slot);
-            }
+        let best = world.search(start);
+        let index = start.wrapping_add(best as u32 & 0xff);
+        let next = if best >= EXPIRED {
+            index.wrapping_add(1)
+        } else {
+            start.wrapping_add(WINDOW)
+        };
+        world.set_hand(wrap(next, world.slots()));
+        let slot = slot(world, index)?;
+        if take(world, &slot, slot.generation()) {
+            return Some(slot);
         }
         tries += 1;
     }
     None
+}
+
+/// Where the next window begins: so that it fits into the table, if the table is that long.
+///
+/// The hand is wrapped as it is stored, not in the search: there a slot's number that might be a
+/// constant 0 would make the verifier follow every round once for each place it could have wrapped.
+#[inline(always)]
+fn wrap(next: u32, slots: u32) -> u32 {
+    if next >= slots {
+        0
+    } else {
+        next.min(slots.saturating_sub(WINDOW))
+    }
 }
 
 /// Claims the slot and removes both keys of the connection in it.
@@ -299,25 +365,42 @@ fn remove_own<W: World>(world: &W, slot: &Slot, key: &FlowKey) {
     }
 }
 
-/// Adds the key under which the backend's answers come, unless another connection holds it.
-/// An expired holder is ended.
+/// Ends the connection that holds the key, if it is expired.
 #[inline(always)]
-pub fn add_reply<W: World>(world: &W, slot: &Slot, reply: &FlowKey) -> bool {
-    let id = FlowId::new(slot.index, Direction::Reply);
-    if world.add_flow(reply, id).is_ok() {
-        return true;
-    }
-    let Some((holder, _)) = find(world, reply) else {
-        return false;
+pub fn end_expired<W: World>(world: &W, key: &FlowKey) {
+    let Some((holder, _)) = find(world, key) else {
+        return;
     };
     let generation = holder.generation();
-    if worth(&holder, generation, world.now(), world.ticks_per_second()) != EXPIRED
-        || !take(world, &holder, generation)
+    if worth(&holder, world.now(), world.ticks_per_second()) >= EXPIRED
+        && take(world, &holder, generation)
     {
-        return false;
+        release(&holder);
     }
-    release(&holder);
-    world.add_flow(reply, id).is_ok()
+}
+
+/// Source ports tried towards a backend before a new connection is refused: the client's own and
+/// then others by chance. With nine ports in ten held, one connection in 30 fails.
+pub const PORTS_TRIED: u32 = 32;
+
+/// Finds a source port towards the backend that neither another client nor the host itself uses,
+/// and adds the key under which the backend's answers come: the client's own port where it is
+/// free, others in an order that `seed` decides. `reply` comes with the client's own port; the
+/// answer is the port, or 0.
+#[inline(always)]
+pub fn take_port<W: World>(world: &W, mut reply: FlowKey, id: FlowId, seed: u32) -> u16 {
+    let mut state = seed;
+    let mut tried = 0;
+    while tried < PORTS_TRIED {
+        if !world.has_socket(&reply) && world.add_flow(&reply, id).is_ok() {
+            return reply.dport.get();
+        }
+        // Numerical Recipes' generator; its high bits, moved above the well-known ports.
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        reply.dport = Be16::new(1_024 + ((u64::from(state) * (65_536 - 1_024)) >> 32) as u16);
+        tried += 1;
+    }
+    0
 }
 
 /// Gives a claimed slot back, free.
@@ -336,9 +419,9 @@ pub struct New {
     /// The backend's index.
     pub backend: u32,
     /// Where the client's frames come from.
-    pub client_mac: Mac,
+    pub client_mac: MacWords,
     /// Where the backend's frames go.
-    pub backend_mac: Mac,
+    pub backend_mac: MacWords,
 }
 
 /// Fills a claimed slot, whose reply key is already added, and makes it a connection. False when

@@ -4,13 +4,13 @@
 //! cast to a function pointer, compiles to `call N`. All but [`trace_vprintk`] are in Linux 5.10.
 
 use core::ffi::{c_long, c_void};
-use core::marker::PhantomData;
 
 use crate::abi::bpf_spin_lock;
 
-/// The context of an XDP program: `struct xdp_md`, include/uapi/linux/bpf.h.
+/// The context of an XDP program (include/uapi/linux/bpf.h). The kernel knows it by this name.
 #[repr(C)]
-pub struct Context {
+#[allow(non_camel_case_types)]
+pub struct xdp_md {
     /// Where the frame begins.
     pub data: u32,
     /// Where it ends.
@@ -59,7 +59,7 @@ helpers! {
     /// Gives it back.
     spin_unlock = 94 (lock: *mut bpf_spin_lock) -> c_long;
     /// The host's TCP socket for a packet of that tuple, or null.
-    skc_lookup_tcp = 99 (context: *const Context, tuple: *const SockTuple, size: u32, netns: u64, flags: u64) -> *const c_void;
+    skc_lookup_tcp = 99 (context: *const xdp_md, tuple: *const SockTuple, size: u32, netns: u64, flags: u64) -> *const c_void;
     /// The jiffies counter; the verifier replaces the call by a load.
     jiffies64 = 118 () -> u64;
     /// A line for trace_pipe, with any number of arguments (Linux 5.16).
@@ -67,7 +67,9 @@ helpers! {
 }
 
 /// `struct bpf_sock_tuple`, its IPv4 form: addresses and ports as an arriving packet has them.
-#[repr(C)]
+///
+/// Aligned as the key is that it is copied from: the verifier takes no unaligned word on the stack.
+#[repr(C, align(8))]
 pub struct SockTuple {
     /// Source address, network order.
     pub saddr: u32,
@@ -77,6 +79,11 @@ pub struct SockTuple {
     pub sport: u16,
     /// Destination port, network order.
     pub dport: u16,
+}
+
+impl SockTuple {
+    /// Its length to the kernel: up to the last field.
+    pub const SIZE: u32 = 12;
 }
 
 /// Look the socket up in the namespace of the interface (`BPF_F_CURRENT_NETNS`).
@@ -100,7 +107,6 @@ pub struct Map<K, V, const TYPE: usize, const ENTRIES: usize> {
     key: *const K,
     value: *const V,
     max_entries: *const [i32; ENTRIES],
-    types: PhantomData<(K, V)>,
 }
 
 // SAFETY: a definition holds no data; the map behind it is the kernel's and may be used from any CPU.
@@ -116,7 +122,6 @@ impl<K, V, const TYPE: usize, const ENTRIES: usize> Map<K, V, TYPE, ENTRIES> {
             key: core::ptr::null(),
             value: core::ptr::null(),
             max_entries: core::ptr::null(),
-            types: PhantomData,
         }
     }
 

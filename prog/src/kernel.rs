@@ -2,11 +2,11 @@
 
 use core::ffi::c_void;
 
-use xdplb_prog::abi::{Backend, Be16, Be32, Connection, FlowId, FlowKey, Mac};
+use xdplb_prog::abi::{Backend, Be16, Be32, Connection, FlowId, FlowKey, MacWords};
 use xdplb_prog::checksum::Sum;
 use xdplb_prog::counters::Reason;
-use xdplb_prog::flow::Slot;
-use xdplb_prog::helpers::{self, CURRENT_NETNS, Context, SockTuple};
+use xdplb_prog::flow::{self, Slot};
+use xdplb_prog::helpers::{self, CURRENT_NETNS, SockTuple, xdp_md};
 use xdplb_prog::packet::{Frame, Header};
 use xdplb_prog::rewrite::LONGEST_SUM;
 use xdplb_prog::world::{Line, Taken, World};
@@ -14,33 +14,37 @@ use xdplb_prog::world::{Line, Taken, World};
 /// The running program.
 pub struct Kernel {
     /// The packet's context.
-    pub context: *const Context,
+    pub context: *const xdp_md,
 }
 
 /// Reads a constant where it lies: the compiler must not know the value that the loader will replace.
 macro_rules! setting {
     // SAFETY: a static is always readable.
-    ($name:ident) => {
-        unsafe { (&raw const crate::$name).read_volatile() }
+    ($name:ident $([$index:literal])?) => {
+        unsafe { (&raw const crate::$name $([$index])?).read_volatile() }
     };
 }
 
 impl World for Kernel {
     #[inline(always)]
     fn service_addr(&self) -> Be32 {
-        setting!(SERVICE_ADDR)
+        Be32::from_word(setting!(SERVICE_ADDR))
     }
     #[inline(always)]
     fn service_port(&self) -> Be16 {
-        setting!(SERVICE_PORT)
+        Be16::from_word(setting!(SERVICE_PORT))
     }
     #[inline(always)]
     fn balancer_addr(&self) -> Be32 {
-        setting!(BALANCER_ADDR)
+        Be32::from_word(setting!(BALANCER_ADDR))
     }
     #[inline(always)]
-    fn balancer_mac(&self) -> Mac {
-        setting!(BALANCER_MAC)
+    fn balancer_mac(&self) -> MacWords {
+        MacWords([
+            setting!(BALANCER_MAC[0]),
+            setting!(BALANCER_MAC[1]),
+            setting!(BALANCER_MAC[2]),
+        ])
     }
     #[inline(always)]
     fn backends(&self) -> u32 {
@@ -114,6 +118,16 @@ impl World for Kernel {
     }
 
     #[inline(always)]
+    fn search(&self, start: u32) -> u64 {
+        xdplb_search(start)
+    }
+    #[inline(always)]
+    fn take_port(&self, reply: FlowKey, id: FlowId, seed: u32) -> u16 {
+        let ports = u32::from(reply.sport.word()) << 16 | u32::from(reply.dport.word());
+        xdplb_take_port(self.context, reply.saddr.word(), ports, id.0, seed) as u16
+    }
+
+    #[inline(always)]
     fn backend(&self, index: u32) -> Option<Backend> {
         // SAFETY: null or a live value of `backends`.
         unsafe { crate::backends.get(&index).as_ref().copied() }
@@ -128,13 +142,7 @@ impl World for Kernel {
         };
         // SAFETY: the tuple has the size that is given.
         let socket = unsafe {
-            helpers::skc_lookup_tcp(
-                self.context,
-                &tuple,
-                size_of::<SockTuple>() as u32,
-                CURRENT_NETNS,
-                0,
-            )
+            helpers::skc_lookup_tcp(self.context, &tuple, SockTuple::SIZE, CURRENT_NETNS, 0)
         };
         if socket.is_null() {
             return false;
@@ -145,8 +153,13 @@ impl World for Kernel {
     }
 
     #[inline(always)]
-    fn sum(&self, frame: &Frame<'_>, offset: usize, length: u16) -> Option<Sum> {
-        sum(frame, offset, length)
+    fn sum(&self, _: &Frame<'_>, offset: usize, length: u16) -> Option<Sum> {
+        let sum = xdplb_sum(self.context, offset as u32, u32::from(length));
+        if sum < 0 {
+            None
+        } else {
+            Some(Sum::from_partial(sum as u32))
+        }
     }
 
     #[inline(always)]
@@ -206,9 +219,45 @@ impl World for Kernel {
     }
 }
 
+// Functions under a name of their own stay global: the kernel verifies each once, for whatever it
+// could be given, so their loops do not multiply with the paths of the program. Such a function
+// takes scalars and the context, and returns a scalar (Documentation/bpf/verifier.rst).
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn xdplb_search(start: u32) -> u64 {
+    flow::search(
+        &Kernel {
+            context: core::ptr::null(),
+        },
+        start,
+    )
+}
+
+/// `backend` and `ports` (service port above, client's port below) as they lie in a packet.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn xdplb_take_port(
+    context: *const xdp_md,
+    backend: u32,
+    ports: u32,
+    id: u32,
+    seed: u32,
+) -> u32 {
+    let world = Kernel { context };
+    let [service, client] = [(ports >> 16) as u16, ports as u16].map(Be16::from_word);
+    let reply = FlowKey::tcp(
+        Be32::from_word(backend),
+        service,
+        world.balancer_addr(),
+        client,
+    );
+    u32::from(flow::take_port(&world, reply, FlowId(id), seed))
+}
+
 #[inline(always)]
-fn octets(mac: Mac) -> [u64; 6] {
-    mac.map(u64::from)
+fn octets(mac: MacWords) -> [u64; 6] {
+    mac.bytes().map(u64::from)
 }
 
 #[inline(always)]
@@ -223,7 +272,7 @@ fn print<const F: usize, const N: usize>(format: &'static [u8; F], arguments: &[
 }
 
 /// Bytes that one call of `bpf_csum_diff` takes (MAX_BPF_STACK, net/core/filter.c).
-const CHUNK: usize = 512;
+const CHUNK: u32 = 512;
 
 /// A piece of the frame, to prove its bounds.
 #[repr(transparent)]
@@ -231,39 +280,54 @@ struct Bytes<const N: usize>([core::cell::Cell<u8>; N]);
 // SAFETY: an array of Cells of bytes.
 unsafe impl<const N: usize> Header for Bytes<N> {}
 
-/// The sum of `length` bytes: whole chunks in a loop, then each smaller power of two at most once.
-/// A subprogram of its own, since few packets need it.
+/// The folded sum of `length` bytes of the frame, or -1 where the frame ends before them.
+///
+/// Whole chunks in a loop, then each smaller power of two at most once. Where a piece begins is
+/// computed from the length alone, not carried along: so the verifier has one state to follow after
+/// each piece, and not one for every combination of pieces before it.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn sum_words(frame: &Frame<'_>, offset: usize, length: u32) -> i64 {
-    let mut at = offset;
-    let mut rest = length as usize;
-    let mut sum = 0u32;
-    let mut chunks = 0;
-    while rest >= CHUNK && chunks < LONGEST_SUM as usize / CHUNK {
-        if !add::<CHUNK>(frame, &mut at, &mut sum) {
+extern "C" fn xdplb_sum(context: *const xdp_md, offset: u32, length: u32) -> i64 {
+    // The verifier asks for bounds that hold for any caller.
+    if offset > 128 || length > LONGEST_SUM as u32 {
+        return -1;
+    }
+    // SAFETY: the program's context.
+    let (data, data_end) = unsafe { ((*context).data, (*context).data_end) };
+    // SAFETY: they bound the frame.
+    let frame = unsafe { Frame::new(data as usize as *mut u8, data_end as usize as *mut u8) };
+
+    let mut sum = 0;
+    let mut chunk = 0;
+    while chunk < LONGEST_SUM as u32 / CHUNK {
+        if chunk >= length / CHUNK {
+            break;
+        }
+        if !add::<{ CHUNK as usize }>(&frame, offset + chunk * CHUNK, &mut sum) {
             return -1;
         }
-        rest -= CHUNK;
-        chunks += 1;
+        chunk += 1;
     }
-    macro_rules! tail {
+    macro_rules! pieces {
         ($($size:literal)*) => {$(
-            if rest & $size != 0 && !add::<$size>(frame, &mut at, &mut sum) {
+            let start = offset + (length & !($size * 2 - 1));
+            if length & $size != 0 && !add::<$size>(&frame, start, &mut sum) {
                 return -1;
             }
         )*};
     }
-    tail!(256 128 64 32 16 8 4);
+    pieces!(256 128 64 32 16 8 4);
     let mut last = Sum::from_partial(sum);
-    if rest & 2 != 0 {
-        let Some(word) = frame.at::<Bytes<2>>(at) else {
+    if length & 2 != 0 {
+        let start = offset + (length & !3);
+        let Some(word) = frame.at::<Bytes<2>>(start as usize) else {
             return -1;
         };
         last = last.add16(u16::from_ne_bytes([word.0[0].get(), word.0[1].get()]));
-        at += 2;
     }
-    if rest & 1 != 0 {
-        let Some(byte) = frame.at::<Bytes<1>>(at) else {
+    if length & 1 != 0 {
+        let start = offset + (length & !1);
+        let Some(byte) = frame.at::<Bytes<1>>(start as usize) else {
             return -1;
         };
         last = last.add16(u16::from_ne_bytes([byte.0[0].get(), 0]));
@@ -272,26 +336,12 @@ fn sum_words(frame: &Frame<'_>, offset: usize, length: u32) -> i64 {
 }
 
 #[inline(always)]
-fn add<const N: usize>(frame: &Frame<'_>, at: &mut usize, sum: &mut u32) -> bool {
-    let Some(bytes) = frame.at::<Bytes<N>>(*at) else {
+fn add<const N: usize>(frame: &Frame<'_>, start: u32, sum: &mut u32) -> bool {
+    let Some(bytes) = frame.at::<Bytes<N>>(start as usize) else {
         return false;
     };
     let to = core::ptr::from_ref(bytes).cast::<c_void>();
     // SAFETY: N bytes of the frame, N a multiple of 4.
     *sum = unsafe { helpers::csum_diff(core::ptr::null(), 0, to, N as u32, *sum) } as u32;
-    *at += N;
     true
-}
-
-#[inline(always)]
-fn sum(frame: &Frame<'_>, offset: usize, length: u16) -> Option<Sum> {
-    if length > LONGEST_SUM {
-        return None;
-    }
-    let sum = sum_words(frame, offset, u32::from(length));
-    if sum < 0 {
-        None
-    } else {
-        Some(Sum::from_partial(sum as u32))
-    }
 }

@@ -4,12 +4,10 @@
 
 mod kernel;
 
-use xdplb_prog::abi::{
-    Backend, BackendCount, Be16, Be32, Connection, Count, FlowId, FlowKey, Mac, deferred,
-};
+use xdplb_prog::abi::{Backend, BackendCount, Connection, Count, FlowId, FlowKey, deferred};
 use xdplb_prog::balance::balance;
 use xdplb_prog::counters::Reason;
-use xdplb_prog::helpers::{Context, Map, map_type};
+use xdplb_prog::helpers::{Map, map_type, xdp_md};
 use xdplb_prog::packet::Frame;
 
 use kernel::Kernel;
@@ -51,11 +49,12 @@ macro_rules! settings {
 }
 
 // Section .rodata: the loader writes them, then freezes the map, so that the verifier knows them.
+// Addresses and ports stand as they lie in a packet. What each one is: world.rs, Settings.
 settings! {
-    SERVICE_ADDR: Be32 = Be32([0; 4]);
-    SERVICE_PORT: Be16 = Be16([0; 2]);
-    BALANCER_ADDR: Be32 = Be32([0; 4]);
-    BALANCER_MAC: Mac = [0; 6];
+    SERVICE_ADDR: u32 = 0;
+    SERVICE_PORT: u16 = 0;
+    BALANCER_ADDR: u32 = 0;
+    BALANCER_MAC: [u16; 3] = [0; 3];
     BACKENDS: u32 = 1;
     SLOTS: u32 = 65_536;
     TICKS_PER_SECOND: u32 = 250;
@@ -70,7 +69,7 @@ static mut HAND: u32 = 0;
 /// The entry point.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "xdp")]
-extern "C" fn xdp_load_balancer(context: *mut Context) -> u32 {
+extern "C" fn xdp_load_balancer(context: *mut xdp_md) -> u32 {
     // SAFETY: the kernel passes a valid context, whose two fields it turns into packet pointers.
     let (data, data_end) = unsafe { ((*context).data, (*context).data_end) };
     // SAFETY: they bound the frame for as long as the program runs.

@@ -7,12 +7,12 @@ use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::abi::{
-    Backend, BackendCount, Be16, Be32, Connection, Count, FlowId, FlowKey, Mac, bpf_spin_lock,
+    Backend, BackendCount, Be16, Be32, Connection, Count, FlowId, FlowKey, MacWords, bpf_spin_lock,
 };
 use crate::balance::balance;
 use crate::checksum::Sum;
 use crate::counters::{Reason, Verdict};
-use crate::flow::{Slot, State};
+use crate::flow::{self, Slot, State};
 use crate::packet::Frame;
 use crate::rewrite::LONGEST_SUM;
 use crate::world::{Line, Settings, Taken, World};
@@ -50,8 +50,8 @@ impl Model {
             request: FlowKey::tcp(Be32([0; 4]), Be16([0; 2]), Be32([0; 4]), Be16([0; 2])),
             reply: FlowKey::tcp(Be32([0; 4]), Be16([0; 2]), Be32([0; 4]), Be16([0; 2])),
             backend: 0,
-            client_mac: [0; 6],
-            backend_mac: [0; 6],
+            client_mac: MacWords([0; 3]),
+            backend_mac: MacWords([0; 3]),
         };
         Self {
             settings,
@@ -110,7 +110,7 @@ impl World for Model {
     fn balancer_addr(&self) -> Be32 {
         self.settings.balancer_addr
     }
-    fn balancer_mac(&self) -> Mac {
+    fn balancer_mac(&self) -> MacWords {
         self.settings.balancer_mac
     }
     fn backends(&self) -> u32 {
@@ -167,6 +167,13 @@ impl World for Model {
         self.hand.set(slot);
     }
 
+    fn search(&self, start: u32) -> u64 {
+        flow::search(self, start)
+    }
+    fn take_port(&self, reply: FlowKey, id: FlowId, seed: u32) -> u16 {
+        flow::take_port(self, reply, id, seed)
+    }
+
     fn backend(&self, index: u32) -> Option<Backend> {
         self.backends.get(index as usize).copied()
     }
@@ -217,12 +224,20 @@ impl World for Model {
         let text = match line {
             Line::Received => "received".into(),
             Line::Headers(key, source, destination) => {
-                format!("{key:x?} {source:x?} → {destination:x?}")
+                format!(
+                    "{key:x?} {:x?} → {:x?}",
+                    source.bytes(),
+                    destination.bytes()
+                )
             }
             Line::FromClient => "client".into(),
             Line::FromBackend => "backend".into(),
             Line::Redirecting(key, destination, source) => {
-                format!("to {key:x?} {source:x?} → {destination:x?}")
+                format!(
+                    "to {key:x?} {:x?} → {:x?}",
+                    source.bytes(),
+                    destination.bytes()
+                )
             }
         };
         self.lines.borrow_mut().push(text);

@@ -6,7 +6,7 @@
 use core::cell::Cell;
 use core::marker::PhantomData;
 
-use crate::abi::{Be16, Be32, FlowKey, Mac};
+use crate::abi::{Be16, Be32, FlowKey, MacWords};
 use crate::counters::Reason;
 
 /// A frame between the driver's `data` and `data_end`.
@@ -85,13 +85,38 @@ macro_rules! headers {
     )*};
 }
 
+/// An Ethernet address in a header: two bytes and two and two.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub struct MacBytes([[u8; 2]; 3]);
+
+impl MacBytes {
+    /// The address in registers.
+    #[inline(always)]
+    pub const fn words(self) -> MacWords {
+        let [a, b, c] = self.0;
+        MacWords([
+            u16::from_ne_bytes(a),
+            u16::from_ne_bytes(b),
+            u16::from_ne_bytes(c),
+        ])
+    }
+}
+
+impl From<MacWords> for MacBytes {
+    #[inline(always)]
+    fn from(mac: MacWords) -> Self {
+        Self(mac.0.map(u16::to_ne_bytes))
+    }
+}
+
 headers! {
     /// Ethernet II.
     Ethernet, 14 {
         /// The receiver's address.
-        destination: Mac,
+        destination: MacBytes,
         /// The sender's address.
-        source: Mac,
+        source: MacBytes,
         /// What follows.
         ethertype: Be16,
     }

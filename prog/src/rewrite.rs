@@ -2,7 +2,7 @@
 //!
 //! Everything that can fail comes before the first write.
 
-use crate::abi::{Be16, Mac, deferred};
+use crate::abi::{Be16, MacWords, deferred};
 use crate::checksum::{Change, Sum, pseudo_header};
 use crate::counters::Reason;
 use crate::flow::Hop;
@@ -21,7 +21,7 @@ pub fn rewrite<W: World>(
     frame: &Frame<'_>,
     segment: &Segment<'_>,
     hop: &Hop,
-    mac: Mac,
+    mac: MacWords,
 ) -> Result<(), Reason> {
     let checksum = tcp_checksum(world, frame, segment, hop)?;
     // From here on nothing fails.
@@ -32,8 +32,8 @@ pub fn rewrite<W: World>(
         ..
     } = segment;
 
-    ethernet.destination.set(hop.mac);
-    ethernet.source.set(mac);
+    ethernet.destination.set(hop.mac.into());
+    ethernet.source.set(mac.into());
 
     // One hop fewer: the balancer forwards as a router does (RFC 1812 §5.3.1), so that a loop of
     // balancers ends. TTL shares its 16-bit word with the protocol.

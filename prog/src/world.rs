@@ -3,7 +3,7 @@
 //! The program answers with BPF maps and helper calls (`kernel.rs`), the host with standard
 //! collections (`model.rs`), so the same balancer runs, and is tested, in both places.
 
-use crate::abi::{Backend, Be16, Be32, Connection, FlowId, FlowKey, Mac};
+use crate::abi::{Backend, Be16, Be32, Connection, FlowId, FlowKey, MacWords};
 use crate::checksum::Sum;
 use crate::counters::Reason;
 use crate::packet::Frame;
@@ -19,7 +19,7 @@ pub struct Settings {
     /// The address that backends see and answer to.
     pub balancer_addr: Be32,
     /// The interface's Ethernet address.
-    pub balancer_mac: Mac,
+    pub balancer_mac: MacWords,
     /// Entries of `backends`, 1 to [`crate::abi::MAX_BACKENDS`].
     pub backends: u32,
     /// Entries of `connections`, at least 1.
@@ -42,13 +42,13 @@ pub enum Line<'a> {
     /// A frame came in.
     Received,
     /// Where a TCP packet comes from and goes to.
-    Headers(&'a FlowKey, Mac, Mac),
+    Headers(&'a FlowKey, MacWords, MacWords),
     /// It is a client's.
     FromClient,
     /// It is a backend's.
     FromBackend,
     /// Where it goes now: the new key, destination and source Ethernet address.
-    Redirecting(&'a FlowKey, Mac, Mac),
+    Redirecting(&'a FlowKey, MacWords, MacWords),
 }
 
 /// The surroundings of the balancer.
@@ -61,7 +61,7 @@ pub trait World {
     /// [`Settings::balancer_addr`].
     fn balancer_addr(&self) -> Be32;
     /// [`Settings::balancer_mac`].
-    fn balancer_mac(&self) -> Mac;
+    fn balancer_mac(&self) -> MacWords;
     /// [`Settings::backends`].
     fn backends(&self) -> u32;
     /// [`Settings::slots`].
@@ -92,6 +92,12 @@ pub trait World {
     fn hand(&self) -> u32;
     /// Moves that place.
     fn set_hand(&self, slot: u32);
+
+    /// [`crate::flow::search`]; in the kernel a function of its own, which the verifier checks once,
+    /// by itself, instead of for every path that leads to it.
+    fn search(&self, start: u32) -> u64;
+    /// [`crate::flow::take_port`]; likewise.
+    fn take_port(&self, reply: FlowKey, id: FlowId, seed: u32) -> u16;
 
     /// An entry of `backends`.
     fn backend(&self, index: u32) -> Option<Backend>;

@@ -36,7 +36,7 @@ pub fn settings(backends: u32, slots: u32) -> Settings {
         service_addr: Be32(BALANCER),
         service_port: Be16::new(0),
         balancer_addr: Be32(BALANCER),
-        balancer_mac: BALANCER_MAC,
+        balancer_mac: BALANCER_MAC.into(),
         backends,
         slots,
         ticks_per_second: 250,
@@ -50,8 +50,8 @@ pub fn backends(count: u8) -> Vec<Backend> {
     (2..2 + count)
         .map(|n| Backend {
             ip: Be32([10, 0, 0, n]),
-            mac: [0xde, 0xad, 0xbe, 0xef, 0, n],
-            reserved: [0; 2],
+            mac: [0xde, 0xad, 0xbe, 0xef, 0, n].into(),
+            reserved: 0,
         })
         .collect()
 }
