@@ -42,6 +42,16 @@ fn only_exported_variables_stay_unread() {
 }
 
 #[test]
+fn a_function_exported_by_name_stays_global() {
+    let exported = Exports::Named(BTreeSet::from(["pick".to_owned()]));
+    check_with(
+        "verified_alone",
+        &[&caller("pick"), &library("pick", 7)],
+        exported,
+    );
+}
+
+#[test]
 fn a_call_reaches_another_object() {
     check("two_objects", &[&caller("pick"), &library("pick", 7)]);
 }
