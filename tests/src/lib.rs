@@ -9,6 +9,7 @@ pub mod frames;
 pub mod netns;
 pub mod ping;
 pub mod privilege;
+pub mod program;
 pub mod refusal;
 pub mod run;
 pub mod scenarios;
