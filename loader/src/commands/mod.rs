@@ -1,7 +1,12 @@
 //! The command line, a file a subcommand. Errors rise to [`main`], which is the one place that prints them.
 
+mod command_line;
 mod detach;
+mod dry_run;
+mod files;
+mod interfaces;
 mod run;
+mod start;
 mod stats;
 mod status;
 
@@ -12,6 +17,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::balancer::listen::Listen;
 use crate::balancer::mode::Wish;
+
+/// How many connections there is room for unless the user says otherwise.
+const CONNECTIONS: u32 = 65_536;
 
 /// A layer-4 load balancer at the XDP hook.
 #[derive(Debug, Parser)]
@@ -70,7 +78,7 @@ struct RunArgs {
     #[arg(long, requires = "dry_run")]
     json: bool,
     /// How many connections there is room for
-    #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
+    #[arg(long, value_name = "N", default_value_t = CONNECTIONS, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     connections: u32,
     /// Load this object instead of the built-in program
     #[arg(long, value_name = "FILE")]
@@ -123,14 +131,27 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Prints a line of data. A reader that went away is no error of ours.
-fn say(line: std::fmt::Arguments<'_>) {
-    let _ = writeln!(std::io::stdout(), "{line}");
+/// Prints data, as one write: a line, or several. A reader that went away is no error of ours.
+fn say(text: std::fmt::Arguments<'_>) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout.write_all(format!("{text}\n").as_bytes());
+    let _ = stdout.flush();
+}
+
+/// Prints what a script may want to parse.
+fn say_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    say(format_args!("{}", serde_json::to_string_pretty(value)?));
+    Ok(())
 }
 
 /// Prints a remark.
-fn note(line: std::fmt::Arguments<'_>) {
-    let _ = writeln!(std::io::stderr(), "note: {line}");
+fn note(text: std::fmt::Arguments<'_>) {
+    remark(format_args!("note: {text}"));
+}
+
+/// Prints to standard error as it is.
+fn remark(text: std::fmt::Arguments<'_>) {
+    let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
 }
 
 #[cfg(test)]

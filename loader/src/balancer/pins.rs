@@ -1,0 +1,228 @@
+//! Pins: DIR/IFNAME/ holds the program and its maps by name, so that the balancer can be found, read and taken over without
+//! CAP_SYS_ADMIN, and its maps outlive everything else.
+//!
+//! New pins are made beside the old ones under the prefix `new_` and moved over them once the program is attached: at every
+//! moment the folder has a whole set of the one that runs.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::program::ENTRY;
+use super::running::Opened;
+use crate::kernel::{self, BpfFs, KernelError};
+use crate::load::Loaded;
+
+/// The program's pin.
+const PROGRAM: &str = "program";
+/// What pins are called until they are moved.
+const NEW: &str = "new_";
+/// More folders and files than this are not searched.
+const SEARCHED: usize = 10_000;
+
+/// Pins of a start that has not succeeded yet: dropped, they are removed again.
+#[derive(Debug)]
+pub struct NewPins {
+    folder: BpfFs,
+    /// The folder around it, if this start made it.
+    made: Option<PathBuf>,
+    names: Vec<String>,
+}
+
+impl NewPins {
+    /// Pins everything that was loaded below `parent`, in a folder called after the interface.
+    ///
+    /// # Errors
+    /// A place that is in no BPF file system, or the kernel's refusal; nothing is left then.
+    pub fn make(parent: &Path, ifname: &str, loaded: &Loaded) -> Result<Self, KernelError> {
+        let made = (!parent.exists()).then(|| parent.to_path_buf());
+        let outer = BpfFs::create(parent)?;
+        // Names with dots are reserved there (`bpf_lookup` in kernel/bpf/inode.c), and `eth0.100` has one.
+        let mut pins = Self {
+            folder: BpfFs::create(&outer.path(ifname)).inspect_err(|_| remove_empty(&made))?,
+            made,
+            names: Vec::new(),
+        };
+        for (name, map) in &loaded.maps {
+            let pinned = pins.start(name)?;
+            pins.folder.pin_map(&pinned, map)?;
+        }
+        if let Some(program) = loaded.program(ENTRY) {
+            let pinned = pins.start(PROGRAM)?;
+            pins.folder.pin_program(&pinned, program)?;
+        }
+        Ok(pins)
+    }
+
+    /// Notes a name and makes room for it: a start that was killed can have left one.
+    fn start(&mut self, name: &str) -> Result<String, KernelError> {
+        let pinned = format!("{NEW}{name}");
+        kernel::unpin(&self.folder.path(&pinned))?;
+        self.names.push(name.to_string());
+        Ok(pinned)
+    }
+
+    /// The folder they are in.
+    pub fn folder(&self) -> &Path {
+        self.folder.directory()
+    }
+
+    /// Moves them over what was pinned before.
+    ///
+    /// # Errors
+    /// A move that fails, with its path; what was not moved is removed.
+    pub fn keep(mut self) -> std::io::Result<()> {
+        while let Some(name) = self.names.last() {
+            let from = self.folder.path(&format!("{NEW}{name}"));
+            fs::rename(&from, self.folder.path(name)).map_err(|error| {
+                std::io::Error::other(format!("{}: rename: {error}", from.display()))
+            })?;
+            self.names.pop();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for NewPins {
+    fn drop(&mut self) {
+        for name in &self.names {
+            // What stands in the way of removing it is no news beside the error that led here.
+            let _ = kernel::unpin(&self.folder.path(&format!("{NEW}{name}")));
+        }
+        let _ = fs::remove_dir(self.folder.directory());
+        remove_empty(&self.made);
+    }
+}
+
+/// Removes a folder, if there is one and it holds nothing.
+fn remove_empty(folder: &Option<PathBuf>) {
+    if let Some(folder) = folder {
+        let _ = fs::remove_dir(folder);
+    }
+}
+
+/// Removes the pins of a balancer from a folder, and the folder if nothing else is in it.
+///
+/// # Errors
+/// The first pin that cannot be removed.
+pub fn remove(folder: &Path) -> Result<(), KernelError> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Ok(());
+    };
+    for entry in entries.take(SEARCHED).flatten() {
+        if entry.file_name().to_str().is_some_and(is_ours) {
+            kernel::unpin(&entry.path())?;
+        }
+    }
+    let _ = fs::remove_dir(folder);
+    Ok(())
+}
+
+/// Whether a balancer pins something under this name: its program, its maps, the maps of its data sections.
+fn is_ours(name: &str) -> bool {
+    let name = name.strip_prefix(NEW).unwrap_or(name);
+    name == PROGRAM
+        || ["_rodata", "_bss", "_data"]
+            .iter()
+            .any(|data| name.starts_with(data))
+        || super::program::MAPS.iter().any(|map| map.name == name)
+}
+
+/// The folder in which the balancer with this program is pinned.
+pub fn folder_of(program: u32) -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
+    let mut folders = mount_points(&mounts);
+    let mut left = SEARCHED;
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            left = left.checked_sub(1)?;
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                folders.push(entry.path());
+            } else if holds(&entry.path(), program) {
+                return Some(folder);
+            }
+        }
+    }
+    None
+}
+
+/// Whether a file is the pin of this program of ours. Only files of our names are opened.
+fn holds(path: &Path, program: u32) -> bool {
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    if name.strip_prefix(NEW).unwrap_or(name) != PROGRAM {
+        return false;
+    }
+    let info = kernel::open_program(path)
+        .ok()
+        .flatten()
+        .and_then(|p| p.info().ok());
+    info.is_some_and(|info| info.id == program && info.name == kernel::object_name(ENTRY))
+}
+
+/// PURE: where BPF file systems are mounted, from /proc/self/mounts (fstab(5): blanks are octal).
+fn mount_points(mounts: &str) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = Vec::new();
+    for line in mounts.lines() {
+        let mut fields = line.split(' ');
+        if let (Some(_), Some(place), Some("bpf")) = (fields.next(), fields.next(), fields.next()) {
+            let place = place.replace("\\040", " ").replace("\\011", "\t");
+            found.push(place.replace("\\012", "\n").replace("\\134", "\\").into());
+        }
+    }
+    found.dedup();
+    found
+}
+
+/// Opens a balancer through its pins, for those who may not open programs and maps by number.
+pub fn opened(program: u32) -> Option<Opened> {
+    let folder = folder_of(program)?;
+    let mut found = None;
+    let mut maps = HashMap::new();
+    for entry in fs::read_dir(folder).ok()?.take(SEARCHED).flatten() {
+        let path = entry.path();
+        if holds(&path, program) {
+            found = kernel::open_program(&path).ok().flatten();
+        } else if entry.file_name().to_str().is_some_and(is_ours)
+            && let Ok(Some(map)) = kernel::open_map(&path)
+        {
+            maps.insert(map.name().to_string(), map);
+        }
+    }
+    let program = found?;
+    let info = program.info().ok()?;
+    Some((program, info, maps))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_systems_are_found_in_the_mount_table() {
+        let mounts = "proc /proc proc rw 0 0\nbpf /sys/fs/bpf bpf rw,mode=700 0 0\nnone /tmp/a\\040b bpf rw 0 0\nbpf /x tmpfs rw 0 0\n";
+        assert_eq!(
+            mount_points(mounts),
+            [Path::new("/sys/fs/bpf"), Path::new("/tmp/a b")]
+        );
+    }
+
+    #[test]
+    fn only_names_of_ours_are_removed() {
+        for name in [
+            "program",
+            "new_program",
+            "flows",
+            "new_flows",
+            "_rodata",
+            "backend_counters",
+        ] {
+            assert!(is_ours(name), "{name}");
+        }
+        for name in ["programs", "xdp_filter", "flow", "new_"] {
+            assert!(!is_ours(name), "{name}");
+        }
+    }
+}

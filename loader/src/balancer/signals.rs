@@ -1,0 +1,74 @@
+//! The signals that end a balancer. They are held back from before it is attached until it waits for them, so none can
+//! come between an attachment and the one who takes it off.
+
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, Signal};
+
+/// The signals, blocked in this thread.
+#[derive(Debug)]
+pub struct Stop(SigSet);
+
+impl Stop {
+    /// Blocks SIGINT and SIGTERM, and SIGHUP unless it is ignored (nohup): waiting would bring it back to life.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn block() -> Result<Self, Errno> {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let mut set = SigSet::empty();
+        set.add(Signal::SIGINT);
+        set.add(Signal::SIGTERM);
+        if !ignores(&status, Signal::SIGHUP) {
+            set.add(Signal::SIGHUP);
+        }
+        set.thread_block()?;
+        Ok(Self(set))
+    }
+
+    /// Waits for one of them; one that came meanwhile counts.
+    ///
+    /// # Errors
+    /// The kernel's; never EINTR.
+    pub fn wait(&self) -> Result<Signal, Errno> {
+        loop {
+            match self.0.wait() {
+                Err(Errno::EINTR) => {}
+                result => return result,
+            }
+        }
+    }
+}
+
+/// Whether `SigIgn` of /proc/self/status (proc(5)) has this signal.
+fn ignores(status: &str, signal: Signal) -> bool {
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & 1 << (signal as i32 - 1) != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[test]
+    fn ignored_signals_are_read_from_the_mask() {
+        let status = "Name:\tx\nSigIgn:\t0000000000001001\nSigCgt:\t0\n";
+        assert!(ignores(status, Signal::SIGHUP) && ignores(status, Signal::SIGPIPE));
+        assert!(!ignores(status, Signal::SIGINT));
+        assert!(!ignores("", Signal::SIGHUP) && !ignores("SigIgn:\tzz", Signal::SIGHUP));
+    }
+
+    #[test]
+    fn a_signal_that_came_before_the_wait_counts() {
+        // On a thread of its own: the mask is the thread's.
+        let stop = std::thread::spawn(|| {
+            let stop = Stop::block().unwrap();
+            nix::sys::signal::raise(Signal::SIGTERM).unwrap();
+            stop.wait().unwrap()
+        });
+        assert_eq!(stop.join().unwrap(), Signal::SIGTERM);
+    }
+}
