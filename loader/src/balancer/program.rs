@@ -20,6 +20,7 @@ const GLOBALS: &[(&str, usize)] = &[
     ("SLOTS", 4),
     ("TICKS_PER_SECOND", 4),
     ("DEFERRED", 4),
+    ("PERFMON", 4),
     ("TRACE", 4),
 ];
 

@@ -10,6 +10,7 @@ use xdplb_prog::abi::{Mac, deferred};
 
 use super::listen::Listen;
 use super::tables::flow_entries;
+use crate::kernel::{Capabilities, Capability};
 use crate::netlink::Mode;
 use crate::object::{ObjectError, Spec};
 
@@ -41,12 +42,39 @@ pub struct Settings {
     pub connections: u32,
 }
 
+/// What only the machine knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Machine {
+    ticks_per_second: u32,
+    /// Whether the verifier allows this process what it asks CAP_PERFMON for: 0 or 1.
+    perfmon: u32,
+}
+
+impl Machine {
+    /// Asks it.
+    pub fn ask() -> Self {
+        // CONFIG_HZ, by which jiffies count: the coarse clock advances once a jiffy.
+        let tick = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).map_or(0, |tick| tick.tv_nsec());
+        let perfmon = Capabilities::effective().is_some_and(|set| set.grants(Capability::Perfmon));
+        Self {
+            ticks_per_second: hertz(tick),
+            perfmon: perfmon.into(),
+        }
+    }
+}
+
 impl Settings {
     /// Writes them into an object, with what the mode and the machine decide.
     ///
     /// # Errors
     /// An object that has no such map or constant.
-    pub fn apply(&self, spec: &mut Spec, mode: Mode, trace: Trace) -> Result<(), ObjectError> {
+    pub fn apply(
+        &self,
+        spec: &mut Spec,
+        mode: Mode,
+        trace: Trace,
+        machine: Machine,
+    ) -> Result<(), ObjectError> {
         let sizes = [
             ("backends", self.backends),
             ("backend_counters", self.backends),
@@ -66,15 +94,16 @@ impl Settings {
         };
         let port = self.service.port.map_or(0, NonZeroU16::get);
         // Addresses and ports lie as in a packet, everything else as the machine has it.
-        let constants: [(&str, &[u8]); 9] = [
+        let constants: [(&str, &[u8]); 10] = [
             ("SERVICE_ADDR", &self.service.addr.octets()),
             ("SERVICE_PORT", &port.to_be_bytes()),
             ("BALANCER_ADDR", &self.balancer_addr.octets()),
             ("BALANCER_MAC", &self.balancer_mac),
             ("BACKENDS", &self.backends.to_ne_bytes()),
             ("SLOTS", &self.connections.to_ne_bytes()),
-            ("TICKS_PER_SECOND", &ticks_per_second().to_ne_bytes()),
+            ("TICKS_PER_SECOND", &machine.ticks_per_second.to_ne_bytes()),
             ("DEFERRED", &deferred.to_ne_bytes()),
+            ("PERFMON", &machine.perfmon.to_ne_bytes()),
             ("TRACE", &trace.to_ne_bytes()),
         ];
         constants
@@ -107,12 +136,6 @@ impl Settings {
 
 fn constant<const N: usize>(spec: &Spec, name: &str) -> Option<[u8; N]> {
     spec.global(name).ok()?.try_into().ok()
-}
-
-/// The kernel's CONFIG_HZ, by which jiffies count: the coarse clock advances once a jiffy.
-fn ticks_per_second() -> u32 {
-    let tick = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).map_or(0, |tick| tick.tv_nsec());
-    hertz(tick)
 }
 
 /// The frequency of a tick of that many nanoseconds; Debian's where the answer makes no sense.
@@ -152,7 +175,7 @@ mod tests {
     fn settings_go_into_the_object_and_come_back() {
         let mut spec = super::super::program::parse(crate::PROGRAM).unwrap();
         settings()
-            .apply(&mut spec, Mode::Generic, Trace::On)
+            .apply(&mut spec, Mode::Generic, Trace::On, Machine::ask())
             .unwrap();
         assert_eq!(spec.global("SERVICE_ADDR").unwrap(), [10, 0, 0, 20]);
         assert_eq!(spec.global("SERVICE_PORT").unwrap(), [0, 80]);

@@ -10,7 +10,7 @@ use super::{RunArgs, say, say_json};
 use crate::balancer::config::{Backend, show_mac};
 use crate::balancer::device::Device;
 use crate::balancer::mode::Choice;
-use crate::balancer::settings::{Settings, Trace};
+use crate::balancer::settings::{Machine, Settings, Trace};
 use crate::load::{self, Step};
 use crate::object::{Freeze, MapPlan, ProgramPlan, Spec};
 
@@ -76,7 +76,7 @@ pub(super) fn print(
     let trace = if args.trace { Trace::On } else { Trace::Off };
     let mut spec = spec.clone();
     settings
-        .apply(&mut spec, first_mode(choice), trace)
+        .apply(&mut spec, first_mode(choice), trace, Machine::ask())
         .with_context(object)?;
     let mut dry = DryRun {
         ifname: device.name.clone(),
@@ -243,8 +243,8 @@ impl PlannedProgram {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
-    use crate::balancer::mode::Why;
     use crate::balancer::program;
+    use crate::netlink::Mode;
 
     #[test]
     fn the_plan_names_maps_program_and_constants() {
@@ -257,11 +257,7 @@ mod tests {
             connections: 1000,
         };
         settings
-            .apply(
-                &mut spec,
-                first_mode(Choice::Generic(Why::Asked)),
-                Trace::Off,
-            )
+            .apply(&mut spec, Mode::Generic, Trace::Off, Machine::ask())
             .unwrap();
         let mut dry = DryRun::default();
         load::prepare(&spec, &mut |step: &Step<'_>| dry.take(step)).unwrap();

@@ -19,7 +19,7 @@ use crate::balancer::mode::{self, Choice};
 use crate::balancer::neighbour;
 use crate::balancer::program;
 use crate::balancer::running::Occupant;
-use crate::balancer::settings::{Settings, Trace};
+use crate::balancer::settings::{Machine, Settings, Trace};
 use crate::balancer::signals::Stop;
 use crate::load::LoadError;
 use crate::netlink::{Namespace, Socket};
@@ -51,6 +51,7 @@ pub(super) fn run(args: &RunArgs) -> Result<()> {
         settings: &settings,
         backends: &backends,
         trace: trace(args),
+        machine: Machine::ask(),
     };
     let attachment = prepared
         .start(choice, &occupant)

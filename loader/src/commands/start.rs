@@ -12,7 +12,7 @@ use crate::balancer::device::Device;
 use crate::balancer::mode::{Choice, Why};
 use crate::balancer::pins::{self, NewPins};
 use crate::balancer::running::{Occupant, Running};
-use crate::balancer::settings::{Settings, Trace};
+use crate::balancer::settings::{Machine, Settings, Trace};
 use crate::balancer::{program, tables};
 use crate::kernel::{Capabilities, Capability, KernelError, Map};
 use crate::load::{self, LoadError, LoadOptions, Loaded};
@@ -48,6 +48,7 @@ pub(super) struct Prepared<'a> {
     pub settings: &'a Settings,
     pub backends: &'a [(Ipv4Addr, Mac)],
     pub trace: Trace,
+    pub machine: Machine,
 }
 
 /// What goes on of an earlier balancer.
@@ -107,7 +108,8 @@ impl<'a> Prepared<'a> {
         legacy: &Legacy<'_>,
     ) -> Result<Attachment<'a>, StartError> {
         let mut spec = self.spec.clone();
-        self.settings.apply(&mut spec, mode, self.trace)?;
+        self.settings
+            .apply(&mut spec, mode, self.trace, self.machine)?;
         let loaded = load::load(&spec, options(legacy)?, &mut ()).map_err(missing_capability)?;
         fill(&loaded, self.backends)?;
         let pins = match &self.args.pin {
