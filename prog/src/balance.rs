@@ -3,7 +3,7 @@
 use crate::abi::{Be16, Direction, FlowId, FlowKey};
 use crate::counters::{Reason, Verdict};
 use crate::flow::{self, Hop, New};
-use crate::packet::{Frame, Ip, Segment, parse_ip, parse_tcp};
+use crate::packet::{Frame, Ip, Segment, Spare, parse_ip, parse_tcp};
 use crate::pick;
 use crate::rewrite::rewrite;
 use crate::world::{Line, World};
@@ -11,7 +11,7 @@ use crate::world::{Line, World};
 /// Decides over one frame, counts it, and says what the driver shall do.
 #[inline(always)]
 pub fn balance<W: World>(world: &W, frame: &Frame<'_>) -> Verdict {
-    let bytes = frame.len() as u64;
+    let bytes = world.length(frame);
     let reason = match forward(world, frame, bytes) {
         Ok(reason) | Err(reason) => reason,
     };
@@ -31,7 +31,8 @@ fn forward<W: World>(world: &W, frame: &Frame<'_>, bytes: u64) -> Result<Reason,
     // parse
     let ip = parse_ip(frame)?;
     addressed_to_us(world, &ip)?;
-    let segment = parse_tcp(frame, &ip)?;
+    let spare = Spare::new();
+    let segment = parse_tcp(world, frame, &ip, bytes, &spare)?;
     trace.line(|| {
         Line::Headers(
             &segment.key,
@@ -98,11 +99,10 @@ fn addressed_to_us<W: World>(world: &W, ip: &Ip<'_>) -> Result<(), Reason> {
 /// The next hop of a packet of a known connection.
 #[inline(always)]
 fn known<W: World>(world: &W, segment: &Segment<'_>) -> Option<(Hop, Reason)> {
-    let (slot, direction) = flow::find(world, &segment.key)?;
-    let generation = slot.generation();
-    let hop = flow::hop(&slot, direction, generation)?;
-    flow::note(world, &slot, direction, segment);
-    let reason = match direction {
+    let found = flow::find(world, &segment.key)?;
+    let hop = flow::hop(&found)?;
+    flow::note(world, &found.slot, found.direction, segment);
+    let reason = match found.direction {
         Direction::Request => Reason::Forwarded,
         Direction::Reply => Reason::Replied,
     };

@@ -16,6 +16,8 @@
 //! an expired one, the oldest that was never confirmed (what a flood of SYNs leaves behind), the
 //! oldest closed one, the longest idle one.
 
+use core::hint::black_box;
+
 use crate::abi::{Be16, Connection, Direction, FlowId, FlowKey, MacWords};
 use crate::packet::{Segment, flags};
 use crate::world::World;
@@ -124,14 +126,6 @@ impl Slot {
         // SAFETY: only the address is taken.
         unsafe { &raw mut (*self.record).lock }
     }
-
-    #[inline(always)]
-    fn key(&self, direction: Direction) -> FlowKey {
-        match direction {
-            Direction::Request => self.request(),
-            Direction::Reply => self.reply(),
-        }
-    }
 }
 
 /// The slot of that number, where the table has it.
@@ -141,13 +135,44 @@ pub fn slot<W: World>(world: &W, index: u32) -> Option<Slot> {
     (!record.is_null()).then_some(Slot { index, record })
 }
 
-/// The connection that a packet belongs to, and which way it travels.
+/// The connection that a packet belongs to.
+#[derive(Clone, Copy)]
+pub struct Found {
+    /// Its slot.
+    pub slot: Slot,
+    /// Which way the packet travels.
+    pub direction: Direction,
+    /// The slot's generation, from before the keys were read.
+    generation: u32,
+    /// The key of the other direction.
+    other: FlowKey,
+}
+
+/// Looks a packet's connection up.
 #[inline(always)]
-pub fn find<W: World>(world: &W, key: &FlowKey) -> Option<(Slot, Direction)> {
+pub fn find<W: World>(world: &W, key: &FlowKey) -> Option<Found> {
     let id = world.flow(key)?;
     let slot = slot(world, id.slot())?;
+    let generation = slot.generation();
+    // Both are read and one chosen: a choice of the field would make a pointer that the verifier
+    // cannot follow without CAP_PERFMON (kernel/bpf/verifier.c, REASON_PATHS).
+    let (request, reply) = (slot.request(), slot.reply());
+    let direction = id.direction();
+    let (own, other) = match direction {
+        Direction::Request => (request, reply),
+        Direction::Reply => (reply, request),
+    };
     // Between a slot's old connection and its new one, an entry may lead to a stranger.
-    (slot.key(id.direction()) == *key).then_some((slot, id.direction()))
+    if own == *key {
+        Some(Found {
+            slot,
+            direction,
+            generation,
+            other,
+        })
+    } else {
+        None
+    }
 }
 
 /// Where a packet of the connection goes next.
@@ -164,20 +189,28 @@ pub struct Hop {
 
 /// Reads the next hop out of a record, all of it from one connection: None when the slot changed hands meanwhile.
 #[inline(always)]
-pub fn hop(slot: &Slot, direction: Direction, generation: u32) -> Option<Hop> {
-    let hop = match direction {
-        Direction::Request => Hop {
-            key: slot.reply().reversed(),
-            mac: slot.backend_mac(),
-            backend: slot.backend(),
-        },
-        Direction::Reply => Hop {
-            key: slot.request().reversed(),
-            mac: slot.client_mac(),
-            backend: slot.backend(),
-        },
+pub fn hop(found: &Found) -> Option<Hop> {
+    let Found {
+        slot,
+        direction,
+        generation,
+        other,
+    } = found;
+    let (client_mac, backend_mac) = (slot.client_mac(), slot.backend_mac());
+    let mac = match direction {
+        Direction::Request => backend_mac,
+        Direction::Reply => client_mac,
     };
-    (generation & 1 == 0 && slot.generation() == generation).then_some(hop)
+    let hop = Hop {
+        key: other.reversed(),
+        mac,
+        backend: slot.backend(),
+    };
+    if generation & 1 == 0 && slot.generation() == *generation {
+        Some(hop)
+    } else {
+        None
+    }
 }
 
 /// Notes what a packet of a known connection tells: that it lives, and how far it has come.
@@ -279,11 +312,12 @@ fn worth(slot: &Slot, now: u32, ticks_per_second: u32) -> u64 {
 /// At least this much is worth a slot that is free or whose connection is expired.
 const EXPIRED: u64 = 4 << 40;
 
-/// The greater of two numbers below 2⁶³, without a branch.
+/// The greater of two numbers below 2⁶³, without a branch: [`black_box`] keeps the compiler from
+/// turning the arithmetic back into one.
 #[inline(always)]
 fn greater(a: u64, b: u64) -> u64 {
-    let b_is_greater = (a.wrapping_sub(b) as i64 >> 63) as u64; // all ones if so
-    a ^ (a ^ b) & b_is_greater
+    let b_is_greater = black_box(a.wrapping_sub(b) >> 63);
+    a.wrapping_add(b.wrapping_sub(a).wrapping_mul(b_is_greater))
 }
 
 /// The best slot of the window at `start`: its worth, and in the low 8 bits its place there.
@@ -368,10 +402,14 @@ fn remove_own<W: World>(world: &W, slot: &Slot, key: &FlowKey) {
 /// Ends the connection that holds the key, if it is expired.
 #[inline(always)]
 pub fn end_expired<W: World>(world: &W, key: &FlowKey) {
-    let Some((holder, _)) = find(world, key) else {
+    let Some(Found {
+        slot: holder,
+        generation,
+        ..
+    }) = find(world, key)
+    else {
         return;
     };
-    let generation = holder.generation();
     if worth(&holder, world.now(), world.ticks_per_second()) >= EXPIRED
         && take(world, &holder, generation)
     {

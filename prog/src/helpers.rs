@@ -1,7 +1,8 @@
 //! The kernel's helper functions and maps, as the program calls them: its one unsafe door.
 //!
 //! A helper is called by its number (include/uapi/linux/bpf.h, `___BPF_FUNC_MAPPER`): the number,
-//! cast to a function pointer, compiles to `call N`. All but [`trace_vprintk`] are in Linux 5.10.
+//! cast to a function pointer, compiles to `call N`. All are in Linux 5.10 but
+//! [`trace_vprintk`] and the three of 5.18, which constants switch on.
 
 use core::ffi::{c_long, c_void};
 
@@ -62,6 +63,12 @@ helpers! {
     skc_lookup_tcp = 99 (context: *const xdp_md, tuple: *const SockTuple, size: u32, netns: u64, flags: u64) -> *const c_void;
     /// The jiffies counter; the verifier replaces the call by a load.
     jiffies64 = 118 () -> u64;
+    /// The frame's length (Linux 5.18).
+    xdp_get_buff_len = 188 (context: *const xdp_md) -> u64;
+    /// Copies bytes out of the frame; 0 or a negative errno (Linux 5.18).
+    xdp_load_bytes = 189 (context: *const xdp_md, offset: u32, to: *mut c_void, length: u32) -> c_long;
+    /// Copies bytes into the frame; 0 or a negative errno (Linux 5.18).
+    xdp_store_bytes = 190 (context: *const xdp_md, offset: u32, from: *const c_void, length: u32) -> c_long;
     /// A line for trace_pipe, with any number of arguments (Linux 5.16).
     trace_vprintk = 177 (format: *const u8, format_size: u32, data: *const u64, data_size: u32) -> c_long;
 }
@@ -137,14 +144,13 @@ impl<K, V, const TYPE: usize, const ENTRIES: usize> Map<K, V, TYPE, ENTRIES> {
         unsafe { map_lookup_elem(self.map(), core::ptr::from_ref(key).cast()).cast() }
     }
 
-    /// Adds `key` unless it is there. Whether it was added.
+    /// Adds `key` unless it is there, with a value of at most eight bytes, the first of `value`'s.
+    /// Whether it was added.
     #[inline(always)]
-    pub fn add(&self, key: &K, value: &V) -> bool {
-        let (key, value) = (
-            core::ptr::from_ref(key).cast(),
-            core::ptr::from_ref(value).cast(),
-        );
-        // SAFETY: key and value types are the definition's.
+    pub fn add(&self, key: &K, value: u64) -> bool {
+        const { assert!(size_of::<V>() <= size_of::<u64>()) };
+        let (key, value) = (core::ptr::from_ref(key).cast(), (&raw const value).cast());
+        // SAFETY: the key's type is the definition's, and the value is long enough.
         unsafe { map_update_elem(self.map(), key, value, NOEXIST) == 0 }
     }
 
@@ -153,6 +159,20 @@ impl<K, V, const TYPE: usize, const ENTRIES: usize> Map<K, V, TYPE, ENTRIES> {
     pub fn remove(&self, key: &K) {
         // SAFETY: the key type is the definition's.
         unsafe { map_delete_elem(self.map(), core::ptr::from_ref(key).cast()) };
+    }
+}
+
+impl<V, const TYPE: usize, const ENTRIES: usize> Map<u32, V, TYPE, ENTRIES> {
+    /// The value of an array's element, or null.
+    ///
+    /// The index is stored as eight bytes, of which the kernel reads the first four: the compiler
+    /// reuses stack slots, and without CAP_PERFMON the verifier refuses to overwrite half of one
+    /// that held a pointer (kernel/bpf/verifier.c, `check_stack_write_fixed_off`).
+    #[inline(always)]
+    pub fn at(&self, index: u32) -> *mut V {
+        let key = u64::from(index).to_le();
+        // SAFETY: the key is a u32 by the map's definition, and lies in the first four bytes.
+        unsafe { map_lookup_elem(self.map(), (&raw const key).cast()).cast() }
     }
 }
 

@@ -7,7 +7,7 @@ use xdplb_prog::checksum::Sum;
 use xdplb_prog::counters::Reason;
 use xdplb_prog::flow::{self, Slot};
 use xdplb_prog::helpers::{self, CURRENT_NETNS, SockTuple, xdp_md};
-use xdplb_prog::packet::{Frame, Header};
+use xdplb_prog::packet::{Frame, Header, PLAIN_TCP, Segment, Spare, Tcp};
 use xdplb_prog::rewrite::LONGEST_SUM;
 use xdplb_prog::world::{Line, Taken, World};
 
@@ -80,7 +80,7 @@ impl World for Kernel {
     }
     #[inline(always)]
     fn add_flow(&self, key: &FlowKey, id: FlowId) -> Result<(), Taken> {
-        if crate::flows.add(key, &id) {
+        if crate::flows.add(key, u64::from(id.0).to_le()) {
             Ok(())
         } else {
             Err(Taken)
@@ -93,7 +93,7 @@ impl World for Kernel {
 
     #[inline(always)]
     fn connection(&self, slot: u32) -> *mut Connection {
-        crate::connections.get(&slot)
+        crate::connections.at(slot)
     }
     #[inline(always)]
     fn claim(&self, slot: &Slot, generation: u32) -> bool {
@@ -130,7 +130,7 @@ impl World for Kernel {
     #[inline(always)]
     fn backend(&self, index: u32) -> Option<Backend> {
         // SAFETY: null or a live value of `backends`.
-        unsafe { crate::backends.get(&index).as_ref().copied() }
+        unsafe { crate::backends.at(index).as_ref().copied() }
     }
     #[inline(always)]
     fn has_socket(&self, key: &FlowKey) -> bool {
@@ -163,9 +163,39 @@ impl World for Kernel {
     }
 
     #[inline(always)]
+    fn points_anywhere(&self) -> bool {
+        setting!(PERFMON) != 0
+    }
+    #[inline(always)]
+    fn copy_tcp(&self, offset: usize, spare: &Spare) -> bool {
+        let (room, size) = (spare.0.as_ptr().cast(), size_of::<Tcp>() as u32);
+        // SAFETY: the room is larger than a TCP header.
+        unsafe { helpers::xdp_load_bytes(self.context, offset as u32, room, size) == 0 }
+    }
+    #[inline(always)]
+    fn put_back(&self, segment: &Segment<'_>) {
+        if setting!(PERFMON) == 0 && segment.tcp_offset != PLAIN_TCP {
+            let (offset, tcp) = (segment.tcp_offset as u32, core::ptr::from_ref(segment.tcp));
+            // SAFETY: a whole TCP header, at the place where it was read.
+            unsafe {
+                helpers::xdp_store_bytes(self.context, offset, tcp.cast(), size_of::<Tcp>() as u32)
+            };
+        }
+    }
+
+    #[inline(always)]
+    fn length(&self, frame: &Frame<'_>) -> u64 {
+        if setting!(PERFMON) != 0 {
+            return frame.difference();
+        }
+        // SAFETY: the program's context.
+        unsafe { helpers::xdp_get_buff_len(self.context) }
+    }
+
+    #[inline(always)]
     fn count(&self, reason: Reason, bytes: u64) {
         // SAFETY: null or this CPU's value of `counters`.
-        if let Some(count) = unsafe { crate::counters.get(&(reason as u32)).as_mut() } {
+        if let Some(count) = unsafe { crate::counters.at(reason as u32).as_mut() } {
             count.packets += 1;
             count.bytes += bytes;
         }
@@ -173,19 +203,18 @@ impl World for Kernel {
     #[inline(always)]
     fn count_backend(&self, index: u32, reason: Reason, bytes: u64) {
         // SAFETY: null or this CPU's value of `backend_counters`.
-        let Some(count) = (unsafe { crate::backend_counters.get(&index).as_mut() }) else {
+        let Some(count) = (unsafe { crate::backend_counters.at(index).as_mut() }) else {
             return;
         };
-        if reason == Reason::Opened {
-            count.connections += 1;
-        }
-        let direction = if reason == Reason::Replied {
-            &mut count.received
-        } else {
-            &mut count.sent
-        };
-        direction.packets += 1;
-        direction.bytes += bytes;
+        // Every field, by 0 or by 1: to choose a field is to compute a pointer on one of two paths,
+        // which the verifier refuses without CAP_PERFMON.
+        let replied = u64::from(reason == Reason::Replied);
+        let sent = 1 - replied;
+        count.connections += u64::from(reason == Reason::Opened);
+        count.sent.packets += sent;
+        count.sent.bytes += bytes * sent;
+        count.received.packets += replied;
+        count.received.bytes += bytes * replied;
     }
 
     #[inline(always)]
@@ -271,15 +300,6 @@ fn print<const F: usize, const N: usize>(format: &'static [u8; F], arguments: &[
     unsafe { helpers::trace_vprintk(format.as_ptr(), F as u32, data, (N * 8) as u32) };
 }
 
-/// Bytes that one call of `bpf_csum_diff` takes (MAX_BPF_STACK, net/core/filter.c).
-const CHUNK: u32 = 512;
-
-/// A piece of the frame, to prove its bounds.
-#[repr(transparent)]
-struct Bytes<const N: usize>([core::cell::Cell<u8>; N]);
-// SAFETY: an array of Cells of bytes.
-unsafe impl<const N: usize> Header for Bytes<N> {}
-
 /// The folded sum of `length` bytes of the frame, or -1 where the frame ends before them.
 ///
 /// Whole chunks in a loop, then each smaller power of two at most once. Where a piece begins is
@@ -292,18 +312,17 @@ extern "C" fn xdplb_sum(context: *const xdp_md, offset: u32, length: u32) -> i64
     if offset > 128 || length > LONGEST_SUM as u32 {
         return -1;
     }
-    // SAFETY: the program's context.
-    let (data, data_end) = unsafe { ((*context).data, (*context).data_end) };
-    // SAFETY: they bound the frame.
-    let frame = unsafe { Frame::new(data as usize as *mut u8, data_end as usize as *mut u8) };
-
-    let mut sum = 0;
+    let mut adder = Adder {
+        context,
+        sum: 0,
+        room: [0; CHUNK / 8],
+    };
     let mut chunk = 0;
-    while chunk < LONGEST_SUM as u32 / CHUNK {
-        if chunk >= length / CHUNK {
+    while chunk < LONGEST_SUM as u32 / CHUNK as u32 {
+        if chunk >= length / CHUNK as u32 {
             break;
         }
-        if !add::<{ CHUNK as usize }>(&frame, offset + chunk * CHUNK, &mut sum) {
+        if !adder.add::<CHUNK>(offset + chunk * CHUNK as u32) {
             return -1;
         }
         chunk += 1;
@@ -311,37 +330,60 @@ extern "C" fn xdplb_sum(context: *const xdp_md, offset: u32, length: u32) -> i64
     macro_rules! pieces {
         ($($size:literal)*) => {$(
             let start = offset + (length & !($size * 2 - 1));
-            if length & $size != 0 && !add::<$size>(&frame, start, &mut sum) {
+            if length & $size != 0 && !adder.add::<$size>(start) {
                 return -1;
             }
         )*};
     }
-    pieces!(256 128 64 32 16 8 4);
-    let mut last = Sum::from_partial(sum);
-    if length & 2 != 0 {
-        let start = offset + (length & !3);
-        let Some(word) = frame.at::<Bytes<2>>(start as usize) else {
-            return -1;
-        };
-        last = last.add16(u16::from_ne_bytes([word.0[0].get(), word.0[1].get()]));
-    }
-    if length & 1 != 0 {
-        let start = offset + (length & !1);
-        let Some(byte) = frame.at::<Bytes<1>>(start as usize) else {
-            return -1;
-        };
-        last = last.add16(u16::from_ne_bytes([byte.0[0].get(), 0]));
-    }
-    i64::from(last.fold())
+    pieces!(16 8 4 2 1);
+    i64::from(Sum::from_partial(adder.sum).fold())
 }
 
-#[inline(always)]
-fn add<const N: usize>(frame: &Frame<'_>, start: u32, sum: &mut u32) -> bool {
-    let Some(bytes) = frame.at::<Bytes<N>>(start as usize) else {
-        return false;
-    };
-    let to = core::ptr::from_ref(bytes).cast::<c_void>();
-    // SAFETY: N bytes of the frame, N a multiple of 4.
-    *sum = unsafe { helpers::csum_diff(core::ptr::null(), 0, to, N as u32, *sum) } as u32;
-    true
+/// Bytes that are added at once. `bpf_csum_diff` takes up to 512 (MAX_BPF_STACK, net/core/filter.c),
+/// but the room for a copy shares the stack's 512 with the functions above.
+const CHUNK: usize = 32;
+
+/// A piece of the frame, to prove its bounds.
+#[repr(transparent)]
+struct Bytes<const N: usize>([core::cell::Cell<u8>; N]);
+// SAFETY: an array of Cells of bytes.
+unsafe impl<const N: usize> Header for Bytes<N> {}
+
+/// Adds up pieces of a frame.
+struct Adder {
+    context: *const xdp_md,
+    sum: u32,
+    room: [u64; CHUNK / 8],
+}
+
+impl Adder {
+    /// Adds the N bytes at `start`, as words of four with zeros behind; whether the frame has them.
+    #[inline(always)]
+    fn add<const N: usize>(&mut self, start: u32) -> bool {
+        let whole = N.next_multiple_of(4) as u32;
+        if setting!(PERFMON) != 0 && N >= 4 {
+            // SAFETY: the program's context.
+            let (data, end) = unsafe { ((*self.context).data, (*self.context).data_end) };
+            // SAFETY: they bound the frame.
+            let frame = unsafe { Frame::new(data as usize as *mut u8, end as usize as *mut u8) };
+            let Some(bytes) = frame.at::<Bytes<N>>(start as usize) else {
+                return false;
+            };
+            let from = core::ptr::from_ref(bytes).cast();
+            // SAFETY: N bytes of the frame, a multiple of 4.
+            self.sum =
+                unsafe { helpers::csum_diff(core::ptr::null(), 0, from, whole, self.sum) } as u32;
+            return true;
+        }
+        self.room[0] = 0;
+        let room = self.room.as_mut_ptr().cast::<c_void>();
+        // SAFETY: N is at most CHUNK, the room's size.
+        if unsafe { helpers::xdp_load_bytes(self.context, start, room, N as u32) } != 0 {
+            return false;
+        }
+        // SAFETY: the room has `whole` bytes.
+        self.sum =
+            unsafe { helpers::csum_diff(core::ptr::null(), 0, room, whole, self.sum) } as u32;
+        true
+    }
 }

@@ -59,6 +59,7 @@ settings! {
     SLOTS: u32 = 65_536;
     TICKS_PER_SECOND: u32 = 250;
     DEFERRED: u32 = deferred::COMPLETE;
+    PERFMON: u32 = 0;
     TRACE: u32 = 0;
 }
 

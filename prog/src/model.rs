@@ -13,7 +13,7 @@ use crate::balance::balance;
 use crate::checksum::Sum;
 use crate::counters::{Reason, Verdict};
 use crate::flow::{self, Slot, State};
-use crate::packet::Frame;
+use crate::packet::{Frame, Segment, Spare};
 use crate::rewrite::LONGEST_SUM;
 use crate::world::{Line, Settings, Taken, World};
 
@@ -197,6 +197,18 @@ impl World for Model {
             sum = Sum::from_partial(u32::from(sum.add16(u16::from_ne_bytes([low, high])).fold()));
         }
         Some(sum)
+    }
+
+    fn points_anywhere(&self) -> bool {
+        true
+    }
+    fn copy_tcp(&self, _: usize, _: &Spare) -> bool {
+        false // never asked for: everything can be pointed at
+    }
+    fn put_back(&self, _: &Segment<'_>) {}
+
+    fn length(&self, frame: &Frame<'_>) -> u64 {
+        frame.difference()
     }
 
     fn count(&self, reason: Reason, bytes: u64) {

@@ -8,6 +8,7 @@ use core::marker::PhantomData;
 
 use crate::abi::{Be16, Be32, FlowKey, MacWords};
 use crate::counters::Reason;
+use crate::world::World;
 
 /// A frame between the driver's `data` and `data_end`.
 #[derive(Clone, Copy)]
@@ -46,15 +47,11 @@ impl<'a> Frame<'a> {
         unsafe { Self::new(range.start, range.end) }
     }
 
-    /// How many bytes the frame has.
+    /// How many bytes the frame has: a difference of pointers, which the verifier allows only to a
+    /// loader with CAP_PERFMON (kernel/bpf/verifier.c, `adjust_reg_min_max_vals`).
     #[inline(always)]
-    pub fn len(&self) -> usize {
-        self.end as usize - self.start as usize
-    }
-
-    /// Whether it has none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    pub fn difference(&self) -> u64 {
+        self.end as u64 - self.start as u64
     }
 
     /// The header at `offset`, if the frame reaches to its end.
@@ -168,6 +165,35 @@ headers! {
     }
 }
 
+/// Where TCP begins in a frame without IP options.
+pub const PLAIN_TCP: usize = size_of::<Ethernet>() + size_of::<Ipv4>();
+
+/// Room for a TCP header beside the frame, for surroundings that cannot point at it in there.
+/// Aligned, since it lies on the stack.
+#[repr(C, align(8))]
+pub struct Spare(pub Cell<[u64; 3]>);
+
+impl Spare {
+    /// Empty room.
+    pub const fn new() -> Self {
+        Self(Cell::new([0; 3]))
+    }
+
+    /// The header in it.
+    #[inline(always)]
+    pub fn tcp(&self) -> &Tcp {
+        const { assert!(size_of::<Tcp>() <= size_of::<Self>()) };
+        // SAFETY: large enough, aligned well enough, and a Tcp takes any bytes.
+        unsafe { &*core::ptr::from_ref(&self.0).cast() }
+    }
+}
+
+impl Default for Spare {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 const ETHERTYPE_IPV4: Be16 = Be16::new(0x0800);
 const PROTOCOL_TCP: u8 = 6;
 /// More fragments, or an offset other than zero; the bit in front of them says "don't".
@@ -221,8 +247,17 @@ pub fn parse_ip<'a>(frame: &Frame<'a>) -> Result<Ip<'a>, Reason> {
 }
 
 /// Reads on to TCP. To be called once it is known that the packet is addressed to us.
+///
+/// `length` is the frame's. Behind IP options the TCP header lies where no constant says, and where
+/// the world cannot point; it is then copied to `spare`.
 #[inline(always)]
-pub fn parse_tcp<'a>(frame: &Frame<'a>, ip: &Ip<'a>) -> Result<Segment<'a>, Reason> {
+pub fn parse_tcp<'a, W: World>(
+    world: &W,
+    frame: &Frame<'a>,
+    ip: &Ip<'a>,
+    length: u64,
+    spare: &'a Spare,
+) -> Result<Segment<'a>, Reason> {
     let Ip { ethernet, ipv4 } = *ip;
     let version_ihl = ipv4.version_ihl.get();
     let header = usize::from(version_ihl & 0x0f) * 4;
@@ -239,11 +274,19 @@ pub fn parse_tcp<'a>(frame: &Frame<'a>, ip: &Ip<'a>) -> Result<Segment<'a>, Reas
     if total < header + size_of::<Tcp>() {
         return Err(Reason::Malformed);
     }
-    if size_of::<Ethernet>() + total > frame.len() {
+    if (size_of::<Ethernet>() + total) as u64 > length {
         return Err(Reason::Truncated);
     }
     let tcp_offset = size_of::<Ethernet>() + header;
-    let tcp: &Tcp = frame.at(tcp_offset).ok_or(Reason::Truncated)?;
+    let tcp = if tcp_offset == PLAIN_TCP {
+        frame.at(PLAIN_TCP).ok_or(Reason::Truncated)?
+    } else if world.points_anywhere() {
+        frame.at(tcp_offset).ok_or(Reason::Truncated)?
+    } else if world.copy_tcp(tcp_offset, spare) {
+        spare.tcp()
+    } else {
+        return Err(Reason::Truncated);
+    };
     let tcp_length = total - header;
     let tcp_header = usize::from(tcp.data_offset.get() >> 4) * 4;
     if tcp_header < size_of::<Tcp>() || tcp_header > tcp_length {

@@ -51,6 +51,7 @@ pub fn rewrite<W: World>(
     tcp.source.set(hop.key.sport);
     tcp.destination.set(hop.key.dport);
     tcp.checksum.set(checksum);
+    world.put_back(segment);
     Ok(())
 }
 

@@ -6,7 +6,7 @@
 use crate::abi::{Backend, Be16, Be32, Connection, FlowId, FlowKey, MacWords};
 use crate::checksum::Sum;
 use crate::counters::Reason;
-use crate::packet::Frame;
+use crate::packet::{Frame, Segment, Spare};
 
 /// What the loader decided before the program was loaded; constants to the verifier.
 #[derive(Clone, Copy)]
@@ -28,6 +28,10 @@ pub struct Settings {
     pub ticks_per_second: u32,
     /// One of [`crate::abi::deferred`].
     pub deferred: u32,
+    /// Whether the loader has CAP_PERFMON: 0 or 1. Without it the verifier allows no difference of
+    /// packet pointers and no variable offset into a packet (kernel/bpf/verifier.c,
+    /// `sanitize_ptr_alu`); helpers of Linux 5.18 then take their place.
+    pub perfmon: u32,
     /// Whether to write the seed's nine lines for each packet: 0 or 1.
     pub trace: u32,
 }
@@ -107,6 +111,16 @@ pub trait World {
     /// The sum of the TCP segment of `length` bytes at `offset`; None where the frame ends before
     /// it, or it is longer than [`crate::rewrite::LONGEST_SUM`].
     fn sum(&self, frame: &Frame<'_>, offset: usize, length: u16) -> Option<Sum>;
+
+    /// Whether a header may be looked at wherever it is: [`Settings::perfmon`].
+    fn points_anywhere(&self) -> bool;
+    /// Copies the TCP header at `offset` of the frame; false where the frame ends before it does.
+    fn copy_tcp(&self, offset: usize, spare: &Spare) -> bool;
+    /// Puts a TCP header that [`copy_tcp`](Self::copy_tcp) copied back into the frame.
+    fn put_back(&self, segment: &Segment<'_>);
+
+    /// How many bytes the frame has.
+    fn length(&self, frame: &Frame<'_>) -> u64;
 
     /// Counts a frame's exit.
     fn count(&self, reason: Reason, bytes: u64);

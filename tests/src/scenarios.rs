@@ -41,6 +41,7 @@ pub fn settings(backends: u32, slots: u32) -> Settings {
         slots,
         ticks_per_second: 250,
         deferred: deferred::COMPLETE,
+        perfmon: 1,
         trace: 0,
     }
 }
