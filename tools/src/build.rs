@@ -23,7 +23,7 @@ pub fn build() -> Result<PathBuf> {
         plain: std::env::var("RUSTFLAGS").ok(),
     };
     flags.make_static(&host, &mut command);
-    toolchain::describe();
+    toolchain::hand_to(&mut command);
     let built = workspace::executables(&mut command)?;
     let binary = built
         .into_iter()

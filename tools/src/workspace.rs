@@ -12,14 +12,17 @@ pub fn root() -> &'static Path {
     tools.parent().unwrap_or(tools)
 }
 
-/// The folder cargo builds in: the one above us that it tagged as a cache, as the user may have moved
-/// it (CARGO_TARGET_DIR), or else the usual one.
+/// The folder cargo builds in, which the user may have moved (CARGO_TARGET_DIR): the one above us that
+/// cargo tagged as a cache. A build for a named target tags its own folder inside that one too.
 pub fn target() -> PathBuf {
     let ourselves = std::env::current_exe().unwrap_or_default();
-    let tagged = ourselves
+    let tagged = |folder: &&Path| folder.join("CACHEDIR.TAG").exists();
+    let outermost = ourselves
         .ancestors()
-        .find(|folder| folder.join("CACHEDIR.TAG").exists());
-    tagged.map_or_else(|| root().join("target"), Path::to_owned)
+        .skip_while(|folder| !tagged(folder))
+        .take_while(tagged)
+        .last();
+    outermost.map_or_else(|| root().join("target"), Path::to_owned)
 }
 
 /// The cargo that runs us, at the root. Cargo tells a program that it runs about the package it

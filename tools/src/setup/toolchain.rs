@@ -65,14 +65,18 @@ pub fn trouble_with_private() -> Option<String> {
     check(&private().join("usr/bin/rustc")).err()
 }
 
-/// Says which one a build will take; without one the build's own error says what to run.
-pub fn describe() {
+/// Says which one a build will take, and hands it on; without one the build's own error says what to run.
+pub fn hand_to(build: &mut Command) {
     if let Ok(Some(rustc)) = find() {
         println!(
             "the BPF program's rustc: {} ({})",
             rustc.path.display(),
             rustc.origin
         );
+        // A build for a named target has its own folder below target/ and would look for ours in there.
+        if rustc.path.starts_with(private()) {
+            build.env(VARIABLE, rustc.path);
+        }
     }
 }
 
