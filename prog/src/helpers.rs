@@ -7,6 +7,7 @@
 use core::ffi::{c_long, c_void};
 
 use crate::abi::bpf_spin_lock;
+use crate::packet::Frame;
 
 /// The context of an XDP program (include/uapi/linux/bpf.h). The kernel knows it by this name.
 #[repr(C)]
@@ -24,6 +25,23 @@ pub struct xdp_md {
     pub rx_queue_index: u32,
     /// The interface it goes out by; for programs in a DEVMAP.
     pub egress_ifindex: u32,
+}
+
+/// The frame of a context.
+///
+/// Its ends are read once and no more, hence the volatile reads: to the verifier each read makes
+/// a pointer of its own, and what was checked of one it does not know of the other.
+///
+/// # Safety
+/// The context is the running program's.
+#[inline(always)]
+pub unsafe fn frame<'a>(context: *const xdp_md) -> Frame<'a> {
+    // SAFETY: a valid context; the kernel turns the two numbers into pointers to the frame's ends.
+    unsafe {
+        let start = (&raw const (*context).data).read_volatile();
+        let end = (&raw const (*context).data_end).read_volatile();
+        Frame::new(start as usize as *mut u8, end as usize as *mut u8)
+    }
 }
 
 macro_rules! helpers {

@@ -6,7 +6,7 @@ use xdplb_prog::abi::{Backend, Be16, Be32, Connection, FlowId, FlowKey, MacWords
 use xdplb_prog::checksum::Sum;
 use xdplb_prog::counters::Reason;
 use xdplb_prog::flow::{self, Slot};
-use xdplb_prog::helpers::{self, CURRENT_NETNS, SockTuple, xdp_md};
+use xdplb_prog::helpers::{self, CURRENT_NETNS, SockTuple, frame, xdp_md};
 use xdplb_prog::packet::{Frame, Header, PLAIN_TCP, Segment, Spare, Tcp};
 use xdplb_prog::rewrite::LONGEST_SUM;
 use xdplb_prog::world::{Line, Taken, World};
@@ -363,9 +363,7 @@ impl Adder {
         let whole = N.next_multiple_of(4) as u32;
         if setting!(PERFMON) != 0 && N >= 4 {
             // SAFETY: the program's context.
-            let (data, end) = unsafe { ((*self.context).data, (*self.context).data_end) };
-            // SAFETY: they bound the frame.
-            let frame = unsafe { Frame::new(data as usize as *mut u8, end as usize as *mut u8) };
+            let frame = unsafe { frame(self.context) };
             let Some(bytes) = frame.at::<Bytes<N>>(start as usize) else {
                 return false;
             };

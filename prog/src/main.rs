@@ -7,8 +7,7 @@ mod kernel;
 use xdplb_prog::abi::{Backend, BackendCount, Connection, Count, FlowId, FlowKey, deferred};
 use xdplb_prog::balance::balance;
 use xdplb_prog::counters::Reason;
-use xdplb_prog::helpers::{Map, map_type, xdp_md};
-use xdplb_prog::packet::Frame;
+use xdplb_prog::helpers::{Map, frame, map_type, xdp_md};
 
 use kernel::Kernel;
 
@@ -71,10 +70,8 @@ static mut HAND: u32 = 0;
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "xdp")]
 extern "C" fn xdp_load_balancer(context: *mut xdp_md) -> u32 {
-    // SAFETY: the kernel passes a valid context, whose two fields it turns into packet pointers.
-    let (data, data_end) = unsafe { ((*context).data, (*context).data_end) };
-    // SAFETY: they bound the frame for as long as the program runs.
-    let frame = unsafe { Frame::new(data as usize as *mut u8, data_end as usize as *mut u8) };
+    // SAFETY: the kernel passes a valid context.
+    let frame = unsafe { frame(context) };
     balance(&Kernel { context }, &frame) as u32
 }
 
