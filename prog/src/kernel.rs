@@ -228,11 +228,8 @@ impl World for Kernel {
                     b"Received Destination IP: 0x%x\0",
                     &[u64::from(key.daddr.get())],
                 );
-                print(b"Received Source MAC: %x:%x:%x:%x:%x:%x\0", &octets(source));
-                print(
-                    b"Received Destination MAC: %x:%x:%x:%x:%x:%x\0",
-                    &octets(destination),
-                );
+                print_mac(RECEIVED_SOURCE, source);
+                print_mac(RECEIVED_DESTINATION, destination);
             }
             Line::FromClient => print(b"Packet from client\0", &[]),
             Line::FromBackend => print(b"Packet from backend\0", &[]),
@@ -242,8 +239,8 @@ impl World for Kernel {
                     b"Redirecting packet to new IP 0x%x from IP 0x%x\0",
                     &[to, from],
                 );
-                print(b"New Dest MAC: %x:%x:%x:%x:%x:%x\0", &octets(destination));
-                print(b"New Source MAC: %x:%x:%x:%x:%x:%x\0", &octets(source));
+                print_mac(NEW_DESTINATION, destination);
+                print_mac(NEW_SOURCE, source);
             }
         }
     }
@@ -285,9 +282,35 @@ extern "C" fn xdplb_take_port(
     u32::from(flow::take_port(&world, reply, FlowId(id), seed))
 }
 
+const RECEIVED_SOURCE: u32 = 0;
+const RECEIVED_DESTINATION: u32 = 1;
+const NEW_DESTINATION: u32 = 2;
+const NEW_SOURCE: u32 = 3;
+
 #[inline(always)]
-fn octets(mac: MacWords) -> [u64; 6] {
-    mac.bytes().map(u64::from)
+fn print_mac(line: u32, mac: MacWords) {
+    let [head, middle, tail] = mac.0.map(u32::from);
+    xdplb_trace_mac(line, head << 16 | middle, tail);
+}
+
+/// One of the trace's four lines with an Ethernet address; its six words do not fit on the stack
+/// beside everything else.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn xdplb_trace_mac(line: u32, head: u32, tail: u32) -> u32 {
+    // A function of its own is verified even where nothing calls it, and its helper is of Linux 5.16.
+    if setting!(TRACE) == 0 {
+        return 0;
+    }
+    let mac = MacWords([(head >> 16) as u16, head as u16, tail as u16]);
+    let octets = mac.bytes().map(u64::from);
+    match line {
+        RECEIVED_SOURCE => print(b"Received Source MAC: %x:%x:%x:%x:%x:%x\0", &octets),
+        RECEIVED_DESTINATION => print(b"Received Destination MAC: %x:%x:%x:%x:%x:%x\0", &octets),
+        NEW_DESTINATION => print(b"New Dest MAC: %x:%x:%x:%x:%x:%x\0", &octets),
+        _ => print(b"New Source MAC: %x:%x:%x:%x:%x:%x\0", &octets),
+    }
+    0
 }
 
 #[inline(always)]
@@ -311,10 +334,8 @@ fn print<const F: usize, const N: usize>(format: &'static [u8; F], arguments: &[
 extern "C" fn xdplb_sum(context: *const xdp_md, offset: u32, length: u32) -> i64 {
     // The verifier asks for bounds that hold for any caller.
     let length = length & 0x7fff;
-    let mut adder = Adder {
-        context,
-        sum: 0,
-        room: [0; CHUNK / 8],
+    let Some(mut adder) = Adder::new(context) else {
+        return -1;
     };
     let mut chunk = 0;
     while chunk < LONGEST_SUM as u32 / CHUNK as u32 {
@@ -334,13 +355,12 @@ extern "C" fn xdplb_sum(context: *const xdp_md, offset: u32, length: u32) -> i64
             }
         )*};
     }
-    pieces!(16 8 4 2 1);
+    pieces!(256 128 64 32 16 8 4 2 1);
     i64::from(Sum::from_partial(adder.sum).fold())
 }
 
-/// Bytes that are added at once. `bpf_csum_diff` takes up to 512 (MAX_BPF_STACK, net/core/filter.c),
-/// but the room for a copy shares the stack's 512 with the functions above.
-const CHUNK: usize = 32;
+/// Bytes that are added at once: as many as `bpf_csum_diff` takes (MAX_BPF_STACK, net/core/filter.c).
+const CHUNK: usize = 512;
 
 /// A piece of the frame, to prove its bounds.
 #[repr(transparent)]
@@ -351,16 +371,31 @@ unsafe impl<const N: usize> Header for Bytes<N> {}
 /// Adds up pieces of a frame.
 struct Adder {
     context: *const xdp_md,
+    /// Room for a piece, in map `scratch`.
+    room: *mut c_void,
     sum: u32,
-    room: [u64; CHUNK / 8],
 }
 
 impl Adder {
+    #[inline(always)]
+    fn new(context: *const xdp_md) -> Option<Self> {
+        let room = crate::scratch.at(0);
+        if room.is_null() {
+            return None;
+        }
+        Some(Self {
+            context,
+            room: room.cast(),
+            sum: 0,
+        })
+    }
+
     /// Adds the N bytes at `start`, as words of four with zeros behind; whether the frame has them.
     #[inline(always)]
     fn add<const N: usize>(&mut self, start: u32) -> bool {
+        const { assert!(N <= CHUNK) };
         let whole = N.next_multiple_of(4) as u32;
-        if setting!(PERFMON) != 0 && N >= 4 {
+        if setting!(PERFMON) != 0 {
             // SAFETY: the program's context.
             let frame = unsafe { frame(self.context) };
             // The bound has to be put on the very number that is added to the pointer, and the
@@ -369,21 +404,30 @@ impl Adder {
             let Some(bytes) = frame.at::<Bytes<N>>(start as usize) else {
                 return false;
             };
-            let from = core::ptr::from_ref(bytes).cast();
-            // SAFETY: N bytes of the frame, a multiple of 4.
-            self.sum =
-                unsafe { helpers::csum_diff(core::ptr::null(), 0, from, whole, self.sum) } as u32;
+            if N >= 4 {
+                let from = core::ptr::from_ref(bytes).cast();
+                // SAFETY: N bytes of the frame, a multiple of 4.
+                let sum =
+                    unsafe { helpers::csum_diff(core::ptr::null(), 0, from, whole, self.sum) };
+                self.sum = sum as u32;
+            } else {
+                let high = if N > 1 { bytes.0[N - 1].get() } else { 0 };
+                let word = u16::from_ne_bytes([bytes.0[0].get(), high]);
+                self.sum = u32::from(Sum::from_partial(self.sum).add16(word).fold());
+            }
             return true;
         }
-        self.room[0] = 0;
-        let room = self.room.as_mut_ptr().cast::<c_void>();
-        // SAFETY: N is at most CHUNK, the room's size.
-        if unsafe { helpers::xdp_load_bytes(self.context, start, room, N as u32) } != 0 {
+        if N < 4 {
+            // SAFETY: the room begins with a word.
+            unsafe { self.room.cast::<u32>().write(0) };
+        }
+        // SAFETY: the room has CHUNK bytes.
+        if unsafe { helpers::xdp_load_bytes(self.context, start, self.room, N as u32) } != 0 {
             return false;
         }
-        // SAFETY: the room has `whole` bytes.
-        self.sum =
-            unsafe { helpers::csum_diff(core::ptr::null(), 0, room, whole, self.sum) } as u32;
+        // SAFETY: as above.
+        let sum = unsafe { helpers::csum_diff(core::ptr::null(), 0, self.room, whole, self.sum) };
+        self.sum = sum as u32;
         true
     }
 }
