@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::files::Folder;
 use crate::netns::Netns;
 use crate::run::{self, Output};
 use crate::topology::{Mode, Topology};
@@ -38,6 +39,18 @@ pub fn binary() -> Result<PathBuf> {
         .map(|place| root.join(place).join("xdplb-load"))
         .find(|path| path.is_file())
         .with_context(|| format!("xdplb-load is in none of {places:?}\n  try: cargo xtask build"))
+}
+
+/// A copy of it in `folder`, for users who may not look where it lies.
+pub fn copy(folder: &Folder) -> Result<Command> {
+    let copy = folder.path().join("xdplb-load");
+    // Not by ourselves: a test beside us that forks just now would hold the file open for writing, and what is
+    // open for writing cannot be executed (ETXTBSY).
+    let mut cp = Command::new("cp");
+    cp.arg(binary()?).arg(&copy);
+    let output = run::output(cp, LIMIT)?;
+    ensure!(output.code == Some(0), "cp: {}", output.stderr);
+    Ok(Command::new(copy))
 }
 
 /// The command with arguments, to be run inside a namespace.

@@ -57,7 +57,7 @@ impl BpfFs {
         Ok(())
     }
 
-    /// Every file in it.
+    /// Every file in it, but for `maps.debug` and `progs.debug`, which the kernel puts into each.
     pub fn pins(&self) -> Result<Vec<PathBuf>> {
         on_thread(|| {
             // A thread shares its root and working directory with the others; only one that doesn't may move.
@@ -68,6 +68,9 @@ impl BpfFs {
             while let Some(folder) = folders.pop() {
                 for entry in std::fs::read_dir(&folder)? {
                     let entry = entry?;
+                    if entry.path().extension().is_some_and(|name| name == "debug") {
+                        continue;
+                    }
                     if entry.file_type()?.is_dir() {
                         folders.push(entry.path())
                     } else {

@@ -141,10 +141,8 @@ fn a_service_address_of_its_own() -> Result<()> {
 fn a_dry_run_does_nothing_and_needs_no_privilege() -> Result<()> {
     let topology = Topology::build(Plan::apart())?;
     let folder = xdplb_tests::files::Folder::new()?;
-    let copy = folder.path().join("xdplb-load");
-    std::fs::copy(balancer::binary()?, &copy)?;
     for json in [&[][..], &["--json"]] {
-        let mut command = std::process::Command::new(&copy);
+        let mut command = balancer::copy(&folder)?;
         command
             .arg("--dry-run")
             .args(json)

@@ -98,7 +98,12 @@ fn verified(devices: impl Fn(&Topology) -> Vec<(&Netns, &'static str)>) -> Resul
                 }
             }
         }
-        Ok(())
+        // Enough segments for what happens to one in 65,536: a sum that equals another by chance.
+        let mut connection = Connection::open(&topology.clients, topology.service())?;
+        for number in 0..40_000 {
+            connection.echo(1 + number % 500)?;
+        }
+        topology.check_checksums()
     })
 }
 

@@ -7,6 +7,7 @@ use nix::sys::signal::Signal;
 use xdplb_tests::balancer::{self, Balancer};
 use xdplb_tests::bpffs::BpfFs;
 use xdplb_tests::client::Connection;
+use xdplb_tests::run;
 use xdplb_tests::topology::{Mode, Plan, Topology};
 
 /// Delays before the kill: around the milliseconds in which it loads and attaches, and later.
@@ -68,12 +69,17 @@ fn a_killed_balancer_goes_on_or_is_gone() -> Result<()> {
     if topology.lb.link("veth6")?.get("xdp").is_none() {
         return topology.check_nothing_left();
     }
-    // Still attached: then it works, for old connections and new ones, and the next start keeps the old.
+    // Still attached: then it works, for old connections and new ones, and the next start keeps them.
     ensure!(connection.get(1000)? == first);
-    Connection::open(&topology.clients, topology.service())?.get(1000)?;
+    let mut orphan = Connection::open(&topology.clients, topology.service())?;
+    let second = orphan.get(1000)?;
     let balancer = Balancer::start(&topology, Mode::Generic)?;
+    ensure!(connection.get(1000)? == first);
+    ensure!(orphan.get(1000)? == second);
     Connection::open(&topology.clients, topology.service())?.get(1000)?;
-    balancer.stop(Signal::SIGINT)?;
+    let output = balancer.stop(Signal::SIGINT)?;
+    let note = "note: veth6: adopted from an earlier run, 2 connections go on\n";
+    ensure!(output.stderr.contains(note), "{output:?}");
     topology.check_nothing_left()
 }
 
@@ -102,9 +108,20 @@ fn killed_while_it_pins() -> Result<()> {
         let output = balancer.stop(Signal::SIGTERM)?;
         ensure!(output.code == Some(0), "{delay:?}: {output:?}");
     }
+    // Pinned, it goes on without its command, and with the next.
+    let mut connection = Connection::open(&topology.clients, topology.service())?;
+    let first = connection.get(1000)?;
+    let output = spawn()?.ready()?.stop(Signal::SIGINT)?;
+    let said = "veth6 goes on balancing; xdplb-load detach veth6 takes it off\n";
+    ensure!(output.stdout.ends_with(said), "{output:?}");
+    ensure!(connection.get(1000)? == first);
+
     let mut command = balancer::command(&topology.lb, &["detach", "veth6"])?;
     pins.enter(&mut command)?;
-    let output = xdplb_tests::run::output(command, balancer::LIMIT)?;
+    let output = run::output(command, balancer::LIMIT)?;
     ensure!(output.code == Some(0), "{output:?}");
-    topology.check_detached()
+    ensure!(output.stdout == "Detached from veth6\n", "{output:?}");
+    let left = pins.pins()?;
+    ensure!(left.is_empty(), "{left:?}");
+    topology.check_nothing_left()
 }

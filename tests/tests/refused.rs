@@ -1,7 +1,5 @@
 //! What the kernel refuses: for want of privilege, because of another program, or on a device without XDP.
 
-use std::process::Command;
-
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use xdplb_loader::kernel::XdpLinkMode;
@@ -26,9 +24,7 @@ fn an_unprivileged_user() -> Result<()> {
     let topology = Topology::build(Plan::apart())?;
     // Where the binary lies, a plain user may not be allowed to look.
     let folder = Folder::new()?;
-    let copy = folder.path().join("xdplb-load");
-    std::fs::copy(balancer::binary()?, &copy)?;
-    let mut command = Command::new(&copy);
+    let mut command = balancer::copy(&folder)?;
     command.args(topology.arguments());
     topology.lb.enter(&mut command)?;
     as_nobody(&mut command);
@@ -188,11 +184,11 @@ fn a_second_balancer_on_the_same_interface() -> Result<()> {
 fn a_device_without_native_xdp() -> Result<()> {
     let topology = Topology::build(Plan::apart())?;
     topology.lb.ip(&format!(
-        "link add dummy0 type dummy\naddress add {} dev dummy0\nlink set dev dummy0 up",
+        "link add br1 type bridge\naddress add {} dev br1\nlink set dev br1 up",
         topology.address(20)
     ))?;
     let backend = topology.address(2).to_string();
-    let device = ["dummy0", &*backend, "de:ad:be:ef:00:02"];
+    let device = ["br1", &*backend, "de:ad:be:ef:00:02"];
     // The kernel's own words (net/core/dev.c, dev_xdp_attach).
     let native = [&["--xdp-mode", "native"][..], &device].concat();
     refused(
@@ -200,7 +196,7 @@ fn a_device_without_native_xdp() -> Result<()> {
         &native,
         FAILED,
         &[
-            "error: attach to dummy0: ",
+            "error: attach to br1: ",
             "(EOPNOTSUPP)",
             "driver",
             "try:",
@@ -213,7 +209,7 @@ fn a_device_without_native_xdp() -> Result<()> {
     let output = balancer.stop(Signal::SIGTERM)?;
     ensure!(output.code == Some(0), "{output:?}");
     ensure!(
-        output.stderr.starts_with("note: dummy0: generic mode"),
+        output.stderr.starts_with("note: br1: generic mode"),
         "{output:?}"
     );
     topology.check_nothing_left()
