@@ -34,12 +34,18 @@ pub fn shown(command: &Command) -> String {
 
 /// Runs it with its output going where ours goes.
 pub fn ok(command: &mut Command) -> Result<()> {
+    let name = format!("`{}`", shown(command));
+    ok_as(&name, command)
+}
+
+/// The same, for a command whose words would say less than a name.
+pub fn ok_as(name: &str, command: &mut Command) -> Result<()> {
     let status = command
         .stdin(Stdio::null())
         .status()
-        .with_context(|| format!("`{}`: cannot be started", shown(command)))?;
+        .with_context(|| format!("{name}: cannot be started"))?;
     if !status.success() {
-        bail!("`{}`: {status}", shown(command));
+        bail!("{name}: {status}");
     }
     Ok(())
 }
@@ -177,6 +183,12 @@ mod tests {
                 .to_string()
                 .starts_with("`xdplb-no-such-program`: cannot be started")
         );
+    }
+
+    #[test]
+    fn a_named_command_fails_by_its_name() {
+        let error = ok_as("xdplb-loader kernel", &mut Command::new("false")).unwrap_err();
+        assert_eq!(error.to_string(), "xdplb-loader kernel: exit status: 1");
     }
 
     #[test]

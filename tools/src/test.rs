@@ -103,28 +103,40 @@ fn says_needs_root(source: &str) -> bool {
 }
 
 fn run_plainly(test: &Executable) -> Result<()> {
-    println!("-- {} {}", test.package, test.target);
+    let name = announce(test);
     let mut command = Command::new(&test.file);
-    run::ok(
-        command
-            .arg("--quiet")
-            .env("CARGO_MANIFEST_DIR", &test.folder)
-            .current_dir(&test.folder),
-    )
+    command
+        .arg("--quiet")
+        .env("CARGO_MANIFEST_DIR", &test.folder);
+    run::ok_as(&name, command.current_dir(&test.folder))
 }
 
+fn announce(test: &Executable) -> String {
+    let name = format!("{} {}", test.package, test.target);
+    println!("-- {name}");
+    name
+}
+
+/// Where tests pin and trace. What the machine does not have mounted is mounted for them alone, in a
+/// mount namespace that ends with them, so the machine stays as it was.
+const WITH_FILE_SYSTEMS: &str = r#"
+[ "$(stat -f -c %T /sys/fs/bpf)" = bpf_fs ] || mount -t bpf bpf /sys/fs/bpf
+[ "$(stat -f -c %T /sys/kernel/tracing)" = tracefs ] || mount -t tracefs tracefs /sys/kernel/tracing
+exec "$@"
+"#;
+
 fn run_as_root(test: &Executable, binary: &Path) -> Result<()> {
-    println!("-- {} {}", test.package, test.target);
-    let what = format!("{} {}", test.package, test.target);
-    let mut command = Privilege::of_this_process().command("env", &what)?;
+    let name = announce(test);
+    let mut command = Privilege::of_this_process().command("unshare", &name)?;
+    command.args(["--mount", "sh", "-euc", WITH_FILE_SYSTEMS, "sh", "env"]);
     command.arg(format!("XDPLB_LOAD={}", binary.display()));
     command.arg(format!("CARGO_MANIFEST_DIR={}", test.folder.display()));
-    for name in ["CI", "RUST_BACKTRACE"] {
-        if let Ok(value) = std::env::var(name) {
-            command.arg(format!("{name}={value}"));
+    for variable in ["CI", "RUST_BACKTRACE"] {
+        if let Ok(value) = std::env::var(variable) {
+            command.arg(format!("{variable}={value}"));
         }
     }
-    run::ok(command.arg(&test.file).current_dir(&test.folder))
+    run::ok_as(&name, command.arg(&test.file).current_dir(&test.folder))
 }
 
 #[cfg(test)]
