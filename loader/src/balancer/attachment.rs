@@ -7,7 +7,7 @@ use nix::errno::Errno;
 
 use super::device::Device;
 use super::program::ENTRY;
-use super::running::{Foreign, Occupant};
+use super::running::{Foreign, Occupant, at_hook};
 use crate::kernel::Program;
 use crate::load::Loaded;
 use crate::netlink::{Expect, Mode, Namespace, NetlinkError, Socket};
@@ -204,7 +204,7 @@ pub fn take_off(
         // It is not there any more: another program, or none.
         Some(Errno::EEXIST | Errno::ENOENT | Errno::EBUSY) => {
             let there = socket.link(ifindex, Namespace::Own)?;
-            Ok(match there.map(|link| link.xdp.programs().last()) {
+            Ok(match there.as_ref().map(at_hook) {
                 None => Detached::InterfaceGone,
                 Some(None) => Detached::Already,
                 Some(Some((_, id))) => Detached::Replaced(id),

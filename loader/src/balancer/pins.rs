@@ -35,6 +35,7 @@ impl NewPins {
     /// # Errors
     /// A place that is in no BPF file system, or the kernel's refusal; nothing is left then.
     pub fn make(parent: &Path, ifname: &str, loaded: &Loaded) -> Result<Self, KernelError> {
+        check_place(parent)?;
         let made = (!parent.exists()).then(|| parent.to_path_buf());
         let outer = BpfFs::create(parent)?;
         // Names with dots are reserved there (`bpf_lookup` in kernel/bpf/inode.c), and `eth0.100` has one.
@@ -91,6 +92,21 @@ impl Drop for NewPins {
         }
         let _ = fs::remove_dir(self.folder.directory());
         remove_empty(&self.made);
+    }
+}
+
+/// A folder can only be made inside a BPF file system. `ip netns exec` has a /sys of its own without one, where making it
+/// would fail for reasons that say nothing.
+fn check_place(folder: &Path) -> Result<(), KernelError> {
+    let around = folder
+        .parent()
+        .filter(|around| !folder.exists() && around.exists());
+    match around.map(BpfFs::open) {
+        Some(Err(KernelError::Usage { why, .. })) => Err(KernelError::Usage {
+            what: format!("{}: use as a pin directory", folder.display()),
+            why,
+        }),
+        Some(Ok(_) | Err(_)) | None => Ok(()),
     }
 }
 
@@ -198,6 +214,7 @@ pub fn opened(program: u32) -> Option<Opened> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
 
     #[test]
@@ -206,6 +223,15 @@ mod tests {
         assert_eq!(
             mount_points(mounts),
             [Path::new("/sys/fs/bpf"), Path::new("/tmp/a b")]
+        );
+    }
+
+    #[test]
+    fn a_place_outside_is_refused_before_anything_is_made() {
+        let error = check_place(Path::new("/proc/lb")).map_err(|error| error.to_string());
+        assert_eq!(
+            error.unwrap_err(),
+            "/proc/lb: use as a pin directory: it is not in a BPF file system\n  try:  mount -t bpf bpf /sys/fs/bpf"
         );
     }
 

@@ -75,14 +75,21 @@ pub enum Occupant {
     Foreign(Foreign),
 }
 
+/// The program where ours would be. Native and generic exclude each other (`dev_xdp_attach`); one that a network card runs
+/// itself is in nobody's way.
+pub fn at_hook(link: &Link) -> Option<(Mode, u32)> {
+    link.xdp
+        .programs()
+        .find(|(mode, _)| *mode != Mode::Hardware)
+}
+
 impl Occupant {
     /// Looks at the programs of a link. It is told ours from others by the program's name and by its maps.
     ///
     /// # Errors
     /// The kernel's, but for missing privilege: a program that may not be looked into is foreign unless it is pinned.
     pub fn of(link: &Link) -> Result<Self, KernelError> {
-        // Native and generic exclude each other; beside a program in the hardware there may be one of them.
-        let Some((mode, id)) = link.xdp.programs().last() else {
+        let Some((mode, id)) = at_hook(link) else {
             return Ok(Occupant::Nothing);
         };
         let opened = match Program::from_id(id) {

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::balancer::device;
-use crate::balancer::running::{Foreign, Occupant, Running};
+use crate::balancer::running::{Foreign, Occupant, Running, at_hook};
 use crate::netlink::{Link, Socket};
 
 /// An interface with an XDP program.
@@ -20,7 +20,7 @@ pub(super) fn all(socket: &Socket, ifname: Option<&str>) -> Result<Vec<Interface
     };
     let mut found = Vec::new();
     for link in links {
-        if ifname.is_none() && link.xdp.programs().next().is_none() {
+        if ifname.is_none() && at_hook(&link).is_none() {
             continue;
         }
         let occupant = Occupant::of(&link).with_context(|| link.name.clone())?;

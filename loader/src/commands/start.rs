@@ -133,23 +133,28 @@ impl<'a> Prepared<'a> {
     }
 
     fn report(&self, legacy: &Legacy<'_>) -> Result<(), StartError> {
-        let name = &self.device.name;
-        match legacy {
-            Legacy::None => {}
-            Legacy::Adopted(running) => {
-                let (live, _) = running.live_connections()?;
-                note(format_args!(
-                    "{name}: adopted from an earlier run, {live} connections go on"
-                ));
-            }
-            Legacy::Replaced(running) => {
-                let (live, _) = running.live_connections()?;
-                note(format_args!(
-                    "{name}: replaced an earlier run with other settings, whose {live} connections end"
-                ));
-            }
-        }
+        let running = match legacy {
+            Legacy::None => return Ok(()),
+            Legacy::Adopted(running) | Legacy::Replaced(running) => running,
+        };
+        let (live, _) = running.live_connections()?;
+        let text = show_legacy(legacy, live);
+        note(format_args!("{}: {text}", self.device.name));
         Ok(())
+    }
+}
+
+/// What became of the connections of an earlier run.
+fn show_legacy(legacy: &Legacy<'_>, live: u32) -> String {
+    match (legacy, live) {
+        (Legacy::None, _) => "no earlier run".into(),
+        (Legacy::Adopted(_), 1) => "adopted from an earlier run, 1 connection goes on".into(),
+        (Legacy::Adopted(_), _) => {
+            format!("adopted from an earlier run, {live} connections go on")
+        }
+        (Legacy::Replaced(_), _) => {
+            format!("replaced an earlier run with other settings; connections that end: {live}")
+        }
     }
 }
 
@@ -191,5 +196,22 @@ fn missing_capability(error: LoadError) -> StartError {
             }
         }
         Some(_) | None => StartError::Load(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_capability_is_said_with_evidence() {
+        let error = StartError::MissingCapability {
+            missing: "CAP_BPF".into(),
+            evidence: "have: cap_net_admin   need: cap_bpf, cap_net_admin".into(),
+        };
+        assert_eq!(
+            error.to_string(),
+            "load program `xdp_load_balancer`: missing CAP_BPF (EPERM)\n  have: cap_net_admin   need: cap_bpf, cap_net_admin"
+        );
     }
 }
