@@ -150,5 +150,7 @@ fn open<W: World>(world: &W, segment: &Segment<'_>) -> Result<Hop, Reason> {
         key: reply.reversed(),
         mac: backend.mac,
         backend: index,
+        slot,
+        direction: Direction::Request,
     })
 }

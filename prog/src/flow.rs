@@ -41,6 +41,11 @@ impl State {
     /// Either one said RST.
     pub const RESET: u32 = 32;
 
+    /// The client's checksums come deferred, and the next sender still owes them (generic mode).
+    pub const CLIENT_DEFERS: u32 = 64;
+    /// The backend's do.
+    pub const BACKEND_DEFERS: u32 = 128;
+
     /// Whether nothing more is to come but retransmissions.
     #[inline(always)]
     pub const fn closed(state: u32) -> bool {
@@ -176,8 +181,6 @@ pub fn find<W: World>(world: &W, key: &FlowKey) -> Option<Found> {
 }
 
 /// Where a packet of the connection goes next.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(not(feature = "bpf"), derive(Debug))]
 pub struct Hop {
     /// The packet's addresses and ports from here on.
     pub key: FlowKey,
@@ -185,6 +188,32 @@ pub struct Hop {
     pub mac: MacWords,
     /// The backend it goes to or comes from.
     pub backend: u32,
+    /// The connection.
+    pub slot: Slot,
+    /// Which way the packet travels.
+    pub direction: Direction,
+}
+
+impl Hop {
+    #[inline(always)]
+    fn deferral(&self) -> u32 {
+        match self.direction {
+            Direction::Request => State::CLIENT_DEFERS,
+            Direction::Reply => State::BACKEND_DEFERS,
+        }
+    }
+
+    /// Whether this side of the connection has sent a deferred checksum before.
+    #[inline(always)]
+    pub fn defers(&self) -> bool {
+        self.slot.state() & self.deferral() != 0
+    }
+
+    /// Notes that it does.
+    #[inline(always)]
+    pub fn note_deferral(&self) {
+        self.slot.set_state(self.slot.state() | self.deferral());
+    }
 }
 
 /// Reads the next hop out of a record, all of it from one connection: None when the slot changed hands meanwhile.
@@ -205,6 +234,8 @@ pub fn hop(found: &Found) -> Option<Hop> {
         key: other.reversed(),
         mac,
         backend: slot.backend(),
+        slot: *slot,
+        direction: *direction,
     };
     if generation & 1 == 0 && slot.generation() == *generation {
         Some(hop)
@@ -225,7 +256,8 @@ pub fn note<W: World>(world: &W, slot: &Slot, direction: Direction, segment: &Se
     match direction {
         Direction::Request => {
             if segment.opens() && State::closed(state) {
-                state = State::OPEN; // the client opens its old port again
+                // The client opens its old port again.
+                state = State::OPEN | state & (State::CLIENT_DEFERS | State::BACKEND_DEFERS);
             }
             if seen & flags::ACK != 0 && state & State::ANSWERED != 0 {
                 state |= State::CONFIRMED;
@@ -267,7 +299,7 @@ struct Rank {
     seconds: u32,
 }
 
-/// By [`State`]. A table rather than a chain of branches: the verifier would follow every branch
+/// By the lower six bits of [`State`]. A table rather than a chain of branches: the verifier would follow every branch
 /// in every round of the search, and remember a different range of numbers for each.
 static RANKS: [Rank; 64] = {
     let mut ranks = [Rank {

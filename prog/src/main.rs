@@ -37,7 +37,7 @@ maps! {
     /// What each backend got and gave.
     backend_counters: PERCPU_ARRAY<u32, BackendCount> = 2;
     /// Room for a piece of a frame.
-    scratch: PERCPU_ARRAY<u32, [u64; 64]> = 1;
+    scratch: PERCPU_ARRAY<u32, [u64; 128]> = 1;
     /// Packets and bytes by reason.
     counters: PERCPU_ARRAY<u32, Count> = Reason::COUNT;
 }

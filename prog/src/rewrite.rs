@@ -71,23 +71,31 @@ fn tcp_checksum<W: World>(
     if old != pseudo {
         return Ok(change.apply(old));
     }
-    // The field equals the pseudo-header's sum. One complete checksum in 65,536 does so too, and
-    // the sum of the segment tells which it is: with the field in it, a complete one adds up to 0xffff.
-    match world.sum(frame, segment.tcp_offset, segment.tcp_length) {
-        Some(sum) if is_complete(sum, pseudo) => Ok(change.apply(old)),
-        Some(sum) if world.deferred() == deferred::COMPLETE => {
-            // The field itself is in the sum and holds the old pseudo-header: just what has to be added.
-            Ok(change.apply(Be16::from_word(!sum.fold())))
-        }
-        None if world.deferred() == deferred::COMPLETE => Err(Reason::ChecksumTooLong),
-        Some(_) | None => Ok(pseudo_header(
-            hop.key.saddr,
-            hop.key.daddr,
-            segment.tcp_length,
-        )),
+    // The field equals the pseudo-header's sum: it is deferred, or one of the complete ones in 65,536.
+    if world.deferred() == deferred::COMPLETE {
+        // Either way the sum of the segment, with the pseudo-header's in that field, is what the
+        // checksum has to be.
+        let sum = world
+            .sum(frame, segment.tcp_offset, segment.tcp_length)
+            .ok_or(Reason::ChecksumTooLong)?;
+        return Ok(change.apply(Be16::from_word(!sum.fold())));
     }
+    // A deferred one in 65,536 looks complete, too, so once is enough: who defers, defers always.
+    if !hop.defers() {
+        let sum = world.sum(frame, segment.tcp_offset, segment.tcp_length);
+        if sum.is_some_and(|sum| is_complete(sum, pseudo)) {
+            return Ok(change.apply(old));
+        }
+        hop.note_deferral();
+    }
+    Ok(pseudo_header(
+        hop.key.saddr,
+        hop.key.daddr,
+        segment.tcp_length,
+    ))
 }
 
+/// Whether a segment, with its checksum in it, adds up to what RFC 1071 asks.
 #[inline(always)]
 fn is_complete(segment: Sum, pseudo: Be16) -> bool {
     segment.add16(pseudo.word()).fold() == 0xffff
