@@ -27,26 +27,39 @@ pub struct OnKernel {
 pub fn spec(settings: &Settings) -> Result<Spec> {
     let mut spec = Spec::parse(xdplb_loader::PROGRAM)?;
     spec.name = "xdplb".into();
-    let mac = settings.balancer_mac.bytes();
-    let constants: [(&str, &[u8]); 9] = [
-        ("SERVICE_ADDR", &settings.service_addr.0),
-        ("SERVICE_PORT", &settings.service_port.0),
-        ("BALANCER_ADDR", &settings.balancer_addr.0),
-        ("BALANCER_MAC", &mac),
-        ("BACKENDS", &settings.backends.to_ne_bytes()),
-        ("SLOTS", &settings.slots.to_ne_bytes()),
-        ("TICKS_PER_SECOND", &settings.ticks_per_second.to_ne_bytes()),
-        ("DEFERRED", &settings.deferred.to_ne_bytes()),
-        ("TRACE", &settings.trace.to_ne_bytes()),
+    // All of them by name: one that is added and forgotten here does not compile.
+    let Settings {
+        service_addr,
+        service_port,
+        balancer_addr,
+        balancer_mac,
+        backends,
+        slots,
+        ticks_per_second,
+        deferred,
+        trace,
+        perfmon,
+    } = *settings;
+    let constants: [(&str, &[u8]); 10] = [
+        ("SERVICE_ADDR", &service_addr.0),
+        ("SERVICE_PORT", &service_port.0),
+        ("BALANCER_ADDR", &balancer_addr.0),
+        ("BALANCER_MAC", &balancer_mac.bytes()),
+        ("BACKENDS", &backends.to_ne_bytes()),
+        ("SLOTS", &slots.to_ne_bytes()),
+        ("TICKS_PER_SECOND", &ticks_per_second.to_ne_bytes()),
+        ("DEFERRED", &deferred.to_ne_bytes()),
+        ("TRACE", &trace.to_ne_bytes()),
+        ("PERFMON", &perfmon.to_ne_bytes()),
     ];
     for (name, bytes) in constants {
         spec.set_global(name, bytes)?;
     }
     let sizes = [
-        ("backends", settings.backends),
-        ("backend_counters", settings.backends),
-        ("connections", settings.slots),
-        ("flows", 2 * settings.slots),
+        ("backends", backends),
+        ("backend_counters", backends),
+        ("connections", slots),
+        ("flows", 2 * slots),
     ];
     for (name, entries) in sizes {
         spec.map_mut(name)?.max_entries = entries;

@@ -1,0 +1,33 @@
+//! The measuring part of `cargo xtask bench`, run as root: `xdplb-bench XDPLB-LOAD TWIN.o` prints tables.
+//!
+//! Everything happens in namespaces without names, which go with this process. Figures to be compared are measured by
+//! turns in one run, and what is printed of each is the median.
+
+mod figures;
+mod packets;
+mod restore;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use xdplb_tests::netns::Netns;
+
+fn main() -> ExitCode {
+    match bench() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bench() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [_load, twin] = arguments.as_slice() else {
+        bail!("usage: xdplb-bench XDPLB-LOAD TWIN.o");
+    };
+    let twin = std::fs::read(twin).with_context(|| twin.clone())?;
+    println!("{}", Netns::new("lb")?.run(|| packets::report(&twin))?);
+    Ok(())
+}
