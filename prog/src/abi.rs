@@ -278,6 +278,9 @@ pub struct BackendCount {
 }
 const _: () = assert!(size_of::<BackendCount>() == 40);
 
+/// Room for a piece of a frame, twice the 512 bytes that are looked at once: the value of map `scratch`.
+pub type Scratch = [u64; 128];
+
 /// How the program treats a TCP checksum that was left to hardware (facts in [`crate::checksum`]).
 pub mod deferred {
     /// Compute it: an XDP frame carries no note that it is still owed (native mode).

@@ -4,7 +4,9 @@
 
 mod kernel;
 
-use xdplb_prog::abi::{Backend, BackendCount, Connection, Count, FlowId, FlowKey, deferred};
+use xdplb_prog::abi::{
+    Backend, BackendCount, Connection, Count, FlowId, FlowKey, Scratch, deferred,
+};
 use xdplb_prog::balance::balance;
 use xdplb_prog::counters::Reason;
 use xdplb_prog::helpers::{Map, frame, map_type, xdp_md};
@@ -37,7 +39,7 @@ maps! {
     /// What each backend got and gave.
     backend_counters: PERCPU_ARRAY<u32, BackendCount> = 2;
     /// Room for a piece of a frame.
-    scratch: PERCPU_ARRAY<u32, [u64; 128]> = 1;
+    scratch: PERCPU_ARRAY<u32, Scratch> = 1;
     /// Packets and bytes by reason.
     counters: PERCPU_ARRAY<u32, Count> = Reason::COUNT;
 }

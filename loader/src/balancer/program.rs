@@ -1,6 +1,6 @@
 //! PURE: whether an object is our program: its entry, its maps, its constants, all of the layout that `xdplb_prog` gives.
 
-use xdplb_prog::abi::{Backend, BackendCount, Connection, Count, FlowKey};
+use xdplb_prog::abi::{Backend, BackendCount, Connection, Count, FlowKey, Scratch};
 use xdplb_prog::counters::Reason;
 
 use crate::kernel::MapShape;
@@ -49,6 +49,7 @@ pub const MAPS: &[Shared] = &[
     shared::<u32, Connection>("connections", MapType::ARRAY),
     shared::<u32, BackendCount>("backend_counters", MapType::PERCPU_ARRAY),
     shared::<u32, Count>("counters", MapType::PERCPU_ARRAY),
+    shared::<u32, Scratch>("scratch", MapType::PERCPU_ARRAY),
 ];
 
 impl Shared {
