@@ -4,13 +4,12 @@
 //! New pins are made beside the old ones under the prefix `new_` and moved over them once the program is attached: at every
 //! moment the folder has a whole set of the one that runs.
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::program::ENTRY;
 use super::running::Opened;
-use crate::kernel::{self, BpfFs, KernelError};
+use crate::kernel::{self, BpfFs, KernelError, Map, ProgramInfo};
 use crate::load::Loaded;
 
 /// The program's pin.
@@ -117,31 +116,47 @@ fn remove_empty(folder: &Option<PathBuf>) {
     }
 }
 
-/// Removes the pins of a balancer from a folder, and the folder if nothing else is in it.
+/// Removes the pins of a balancer from a folder, those that a killed start left under the same names too, and the folder and
+/// the one around it if nothing else is in them.
 ///
 /// # Errors
 /// The first pin that cannot be removed.
-pub fn remove(folder: &Path) -> Result<(), KernelError> {
-    let Ok(entries) = fs::read_dir(folder) else {
-        return Ok(());
-    };
-    for entry in entries.take(SEARCHED).flatten() {
-        if entry.file_name().to_str().is_some_and(is_ours) {
-            kernel::unpin(&entry.path())?;
-        }
+pub fn remove(folder: &Path, info: &ProgramInfo) -> Result<(), KernelError> {
+    let programs = [PROGRAM.to_string(), format!("{NEW}{PROGRAM}")];
+    let programs = programs.map(|name| folder.join(name)).into_iter();
+    let mut pins: Vec<PathBuf> = programs.filter(|path| program_at(path).is_some()).collect();
+    for (name, _) in maps_in(folder, info) {
+        pins.push(folder.join(format!("{NEW}{name}")));
+        pins.push(folder.join(name));
     }
+    pins.iter().try_for_each(|pin| kernel::unpin(pin))?;
+    // Each of the two stays if it holds anything; `run --pin` made them, and makes them again.
     let _ = fs::remove_dir(folder);
+    remove_empty(&folder.parent().map(Path::to_path_buf));
     Ok(())
 }
 
-/// Whether a balancer pins something under this name: its program, its maps, the maps of its data sections.
-fn is_ours(name: &str) -> bool {
-    let name = name.strip_prefix(NEW).unwrap_or(name);
-    name == PROGRAM
-        || ["_rodata", "_bss", "_data"]
-            .iter()
-            .any(|data| name.starts_with(data))
-        || super::program::MAPS.iter().any(|map| map.name == name)
+/// The program's maps among the files of a folder, by the names they have there when all is well. Other files are not touched:
+/// a folder of the user's own may hold anything.
+fn maps_in(folder: &Path, info: &ProgramInfo) -> Vec<(String, Map)> {
+    let entries = fs::read_dir(folder).into_iter().flatten().take(SEARCHED);
+    let maps = entries.flatten().filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        let name = name.strip_prefix(NEW).unwrap_or(&name).to_string();
+        let map = kernel::open_map(&entry.path()).ok().flatten()?;
+        let id = map.info().ok()?.id;
+        // The name tells a map from a pin of another sort whose number is the same.
+        (info.map_ids.contains(&id) && is_name_of(&name, map.name())).then_some((name, map))
+    });
+    maps.collect()
+}
+
+/// PURE: whether a map with this name in the kernel is pinned under that one: `xdplb.rodata` is `_rodata`.
+fn is_name_of(pin: &str, map: &str) -> bool {
+    match pin.strip_prefix('_') {
+        Some(section) => map.rsplit_once('.').is_some_and(|(_, of)| of == section),
+        None => map == kernel::object_name(pin),
+    }
 }
 
 /// The folder in which the balancer with this program is pinned.
@@ -154,7 +169,7 @@ pub fn folder_of(program: u32) -> Option<PathBuf> {
             left = left.checked_sub(1)?;
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 folders.push(entry.path());
-            } else if holds(&entry.path(), program) {
+            } else if program_at(&entry.path()) == Some(program) {
                 return Some(folder);
             }
         }
@@ -162,20 +177,14 @@ pub fn folder_of(program: u32) -> Option<PathBuf> {
     None
 }
 
-/// Whether a file is the pin of this program of ours. Only files of our names are opened.
-fn holds(path: &Path, program: u32) -> bool {
-    let name = path
-        .file_name()
-        .and_then(|name| name.to_str())
-        .unwrap_or_default();
+/// The number of the program of ours that a file is the pin of. Only files of our names are opened.
+fn program_at(path: &Path) -> Option<u32> {
+    let name = path.file_name()?.to_str()?;
     if name.strip_prefix(NEW).unwrap_or(name) != PROGRAM {
-        return false;
+        return None;
     }
-    let info = kernel::open_program(path)
-        .ok()
-        .flatten()
-        .and_then(|p| p.info().ok());
-    info.is_some_and(|info| info.id == program && info.name == kernel::object_name(ENTRY))
+    let info = kernel::open_program(path).ok().flatten()?.info().ok()?;
+    (info.name == kernel::object_name(ENTRY)).then_some(info.id)
 }
 
 /// PURE: where BPF file systems are mounted, from /proc/self/mounts (fstab(5): blanks are octal).
@@ -195,20 +204,14 @@ fn mount_points(mounts: &str) -> Vec<PathBuf> {
 /// Opens a balancer through its pins, for those who may not open programs and maps by number.
 pub fn opened(program: u32) -> Option<Opened> {
     let folder = folder_of(program)?;
-    let mut found = None;
-    let mut maps = HashMap::new();
-    for entry in fs::read_dir(folder).ok()?.take(SEARCHED).flatten() {
-        let path = entry.path();
-        if holds(&path, program) {
-            found = kernel::open_program(&path).ok().flatten();
-        } else if entry.file_name().to_str().is_some_and(is_ours)
-            && let Ok(Some(map)) = kernel::open_map(&path)
-        {
-            maps.insert(map.name().to_string(), map);
-        }
-    }
-    let program = found?;
+    let paths = [PROGRAM.to_string(), format!("{NEW}{PROGRAM}")].map(|name| folder.join(name));
+    let pin = paths
+        .iter()
+        .find(|path| program_at(path) == Some(program))?;
+    let program = kernel::open_program(pin).ok().flatten()?;
     let info = program.info().ok()?;
+    let maps = maps_in(&folder, &info).into_iter();
+    let maps = maps.map(|(_, map)| (map.name().to_string(), map)).collect();
     Some((program, info, maps))
 }
 
@@ -236,19 +239,17 @@ mod tests {
     }
 
     #[test]
-    fn only_names_of_ours_are_removed() {
-        for name in [
-            "program",
-            "new_program",
-            "flows",
-            "new_flows",
-            "_rodata",
-            "backend_counters",
+    fn pins_are_called_as_their_maps() {
+        for (pin, map) in [
+            ("flows", "flows"),
+            ("backend_counters", "backend_counter"),
+            ("_rodata", "xdplb.rodata"),
+            ("_bss", ".bss"),
         ] {
-            assert!(is_ours(name), "{name}");
+            assert!(is_name_of(pin, map), "{pin}");
         }
-        for name in ["programs", "xdp_filter", "flow", "new_"] {
-            assert!(!is_ours(name), "{name}");
+        for (pin, map) in [("flows", "flow"), ("_rodata", "rodata"), ("program", "")] {
+            assert!(!is_name_of(pin, map), "{pin}");
         }
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn detach(args: &DetachArgs) -> Result<()> {
             )),
         }
         if let Some(folder) = folder {
-            pins::remove(&folder)?;
+            pins::remove(&folder, &running.info)?;
         }
     }
     Ok(())

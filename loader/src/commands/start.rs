@@ -119,15 +119,21 @@ impl<'a> Prepared<'a> {
         // A predecessor's pins are found by its program, so before that goes.
         let old_pins = match legacy {
             Legacy::None => None,
-            Legacy::Adopted(running) | Legacy::Replaced(running) => running.pins(),
+            Legacy::Adopted(running) | Legacy::Replaced(running) => {
+                running.pins().map(|folder| (folder, &running.info))
+            }
         };
         let attachment = Attachment::attach(self.socket, self.device, mode, loaded, occupant)?;
-        let kept = pins.as_ref().map(|pins| pins.folder().to_path_buf());
+        let kept = pins
+            .as_ref()
+            .and_then(|pins| pins.folder().canonicalize().ok());
         if let Some(pins) = pins {
             pins.keep().map_err(StartError::Pins)?;
         }
-        if let Some(old) = old_pins.filter(|old| Some(old) != kept.as_ref()) {
-            pins::remove(&old)?;
+        if let Some((folder, info)) = old_pins
+            && folder.canonicalize().ok() != kept
+        {
+            pins::remove(&folder, info)?;
         }
         Ok(attachment)
     }
