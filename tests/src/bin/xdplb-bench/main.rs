@@ -1,15 +1,18 @@
-//! The measuring part of `cargo xtask bench`, run as root: `xdplb-bench XDPLB-LOAD TWIN.o` prints tables.
+//! The measuring part of `cargo xtask bench`, run as root: `xdplb-bench TWIN.o` prints tables. XDPLB_LOAD names the command, as in the tests.
 //!
 //! Everything happens in namespaces without names, which go with this process. Figures to be compared are measured by
 //! turns in one run, and what is printed of each is the median.
 
 mod figures;
+mod http;
 mod packets;
 mod restore;
+mod start;
 
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use xdplb_tests::balancer;
 use xdplb_tests::netns::Netns;
 
 fn main() -> ExitCode {
@@ -24,10 +27,13 @@ fn main() -> ExitCode {
 
 fn bench() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [_load, twin] = arguments.as_slice() else {
-        bail!("usage: xdplb-bench XDPLB-LOAD TWIN.o");
+    let [twin] = arguments.as_slice() else {
+        bail!("usage: xdplb-bench TWIN.o");
     };
+    let binary = balancer::binary()?;
     let twin = std::fs::read(twin).with_context(|| twin.clone())?;
     println!("{}", Netns::new("lb")?.run(|| packets::report(&twin))?);
+    println!("{}", start::report(&binary)?);
+    println!("{}", http::report()?);
     Ok(())
 }

@@ -71,7 +71,8 @@ fn with_connection() -> Result<(OnKernel, Tcp)> {
     Ok((balancer, answer))
 }
 
-fn balancer() -> Result<OnKernel> {
+/// The balancer with its usual room.
+pub fn balancer() -> Result<OnKernel> {
     let settings: Settings = scenarios::settings(2, SLOTS);
     OnKernel::load(&settings, &scenarios::backends(2))
 }
