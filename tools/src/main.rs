@@ -3,6 +3,7 @@
 //! It only runs commands: cargo, apt, rustup, the topology's scripts and what they built. It imports
 //! none of the other crates, so it compiles in seconds on a machine where they cannot be built yet.
 
+mod bench;
 mod build;
 mod demo;
 mod interrupt;
@@ -40,6 +41,8 @@ enum Task {
     Demo,
     /// Formatting, clippy, tidy, host tests, kernel tests, namespace tests
     Test,
+    /// Measure what the README reports: a packet, a start, requests a second
+    Bench,
     /// Check the layering of the crates and the form of the files
     Tidy,
     /// The part of `demo` that needs root
@@ -70,6 +73,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Build => build::build().map(|_| ()),
         Task::Demo => demo::demo(),
         Task::Test => test::test(),
+        Task::Bench => bench::bench(),
         Task::Tidy => tidy::tidy(),
         Task::DemoStage { binary } => demo::stage::play(&binary),
         Task::CheckPrivilege => privilege::check(),
