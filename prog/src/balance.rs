@@ -130,12 +130,12 @@ fn open<W: World>(world: &W, segment: &Segment<'_>) -> Result<Hop, Reason> {
 
     let mut reply = FlowKey::tcp(backend.ip, request.dport, balancer, request.sport);
     flow::end_expired(world, &reply);
-    let port = world.take_port(reply, FlowId::new(slot.index, Direction::Reply), hash);
-    if port == 0 {
+    let id = FlowId::new(slot.index, Direction::Reply);
+    let Some(port) = world.take_port(reply, id, hash) else {
         flow::release(&slot);
         return Err(Reason::NoPort);
-    }
-    reply.dport = Be16::new(port);
+    };
+    reply.dport = port;
     let new = New {
         request,
         reply,

@@ -455,22 +455,23 @@ pub const PORTS_TRIED: u32 = 32;
 
 /// Finds a source port towards the backend that neither another client nor the host itself uses,
 /// and adds the key under which the backend's answers come: the client's own port where it is
-/// free, others in an order that `seed` decides. `reply` comes with the client's own port; the
-/// answer is the port, or 0.
+/// free, others in an order that `seed` decides. `reply` comes with the client's own port.
 #[inline(always)]
-pub fn take_port<W: World>(world: &W, mut reply: FlowKey, id: FlowId, seed: u32) -> u16 {
+pub fn take_port<W: World>(world: &W, mut reply: FlowKey, id: FlowId, seed: u32) -> Option<Be16> {
     let mut state = seed;
     let mut tried = 0;
     while tried < PORTS_TRIED {
-        if !world.has_socket(&reply) && world.add_flow(&reply, id).is_ok() {
-            return reply.dport.get();
+        // Port 0 is no port to answer to (RFC 6335 §6), though a client's packet may come from it.
+        let usable = reply.dport.get() != 0 && !world.has_socket(&reply);
+        if usable && world.add_flow(&reply, id).is_ok() {
+            return Some(reply.dport);
         }
         // Numerical Recipes' generator; its high bits, moved above the well-known ports.
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         reply.dport = Be16::new(1_024 + ((u64::from(state) * (65_536 - 1_024)) >> 32) as u16);
         tried += 1;
     }
-    0
+    None
 }
 
 /// Gives a claimed slot back, free.

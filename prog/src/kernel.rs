@@ -122,9 +122,14 @@ impl World for Kernel {
         xdplb_search(start)
     }
     #[inline(always)]
-    fn take_port(&self, reply: FlowKey, id: FlowId, seed: u32) -> u16 {
+    fn take_port(&self, reply: FlowKey, id: FlowId, seed: u32) -> Option<Be16> {
         let ports = u32::from(reply.sport.word()) << 16 | u32::from(reply.dport.word());
-        xdplb_take_port(self.context, reply.saddr.word(), ports, id.0, seed) as u16
+        let port = xdplb_take_port(self.context, reply.saddr.word(), ports, id.0, seed);
+        if port == NO_PORT {
+            None
+        } else {
+            Some(Be16::from_word(port as u16))
+        }
     }
 
     #[inline(always)]
@@ -260,7 +265,10 @@ extern "C" fn xdplb_search(start: u32) -> u64 {
     )
 }
 
-/// `backend` and `ports` (service port above, client's port below) as they lie in a packet.
+/// What [`xdplb_take_port`] returns when there is none; a port has 16 bits.
+const NO_PORT: u32 = u32::MAX;
+
+/// The port as it lies in a packet. `backend` and `ports` (service port above, client's port below) as they lie in a packet.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn xdplb_take_port(
@@ -278,7 +286,10 @@ extern "C" fn xdplb_take_port(
         world.balancer_addr(),
         client,
     );
-    u32::from(flow::take_port(&world, reply, FlowId(id), seed))
+    match flow::take_port(&world, reply, FlowId(id), seed) {
+        Some(port) => u32::from(port.word()),
+        None => NO_PORT,
+    }
 }
 
 const RECEIVED_SOURCE: u32 = 0;

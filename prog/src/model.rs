@@ -170,7 +170,7 @@ impl World for Model {
     fn search(&self, start: u32) -> u64 {
         flow::search(self, start)
     }
-    fn take_port(&self, reply: FlowKey, id: FlowId, seed: u32) -> u16 {
+    fn take_port(&self, reply: FlowKey, id: FlowId, seed: u32) -> Option<Be16> {
         flow::take_port(self, reply, id, seed)
     }
 

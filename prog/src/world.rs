@@ -101,7 +101,7 @@ pub trait World {
     /// by itself, instead of for every path that leads to it.
     fn search(&self, start: u32) -> u64;
     /// [`crate::flow::take_port`]; likewise.
-    fn take_port(&self, reply: FlowKey, id: FlowId, seed: u32) -> u16;
+    fn take_port(&self, reply: FlowKey, id: FlowId, seed: u32) -> Option<Be16>;
 
     /// An entry of `backends`.
     fn backend(&self, index: u32) -> Option<Backend>;
