@@ -30,5 +30,9 @@ fn play_as_root(privilege: Privilege, binary: &Path) -> Result<()> {
     let ourselves = std::env::current_exe().context("our own path")?;
     let mut command =
         privilege.command(ourselves, "network namespaces and the balancer in them")?;
-    run::ok(command.arg("demo-stage").arg(binary))
+    // It says itself what went wrong.
+    run::ok_as(
+        "demo: the part run through sudo",
+        command.arg("demo-stage").arg(binary),
+    )
 }
