@@ -32,6 +32,14 @@ fn bench() -> Result<()> {
     };
     let binary = balancer::binary()?;
     let twin = std::fs::read(twin).with_context(|| twin.clone())?;
+    let system = nix::sys::utsname::uname()?;
+    let cpus = std::thread::available_parallelism()?;
+    println!(
+        "{} {}, {}, {cpus} CPUs; medians\n",
+        system.sysname().display(),
+        system.release().display(),
+        system.machine().display()
+    );
     println!("{}", Netns::new("lb")?.run(|| packets::report(&twin))?);
     println!("{}", start::report(&binary)?);
     println!("{}", http::report()?);
