@@ -1,4 +1,4 @@
-//! setup.sh and teardown.sh against the kernel: built twice, interrupted at every other command, and next to
+//! setup.sh and teardown.sh against the kernel: built twice, interrupted at every third command, and next to
 //! a namespace that is somebody else's. Needs root.
 //!
 //! Each test runs in a mount and network namespace of its own with an empty /run, so the names `h1`,
@@ -118,7 +118,7 @@ fn an_interrupted_setup_can_be_torn_down() {
              chmod +x /run/fake/$command
          done
          n=0
-         while n=$((n + 2)); [ $n -lt 100 ]; do
+         while n=$((n + 3)); [ $n -lt 100 ]; do
              echo $n >/run/left
              # A shell of its own says `Killed`; that is what is wanted here.
              if PATH=/run/fake:$PATH sh -c "$tools/setup.sh; exit \$?" >/dev/null 2>&1; then break; fi
