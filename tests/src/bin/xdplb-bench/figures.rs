@@ -13,18 +13,19 @@ pub fn median(mut samples: Vec<f64>) -> f64 {
     }
 }
 
-/// Medians of several things that are measured by turns, so that what the machine does meanwhile meets all of them.
+/// Measures several things by turns, so that what the machine does meanwhile meets all of them. The samples of each, by
+/// rounds.
 pub fn by_turns<const N: usize>(
     rounds: u32,
     mut measure: impl FnMut(usize) -> anyhow::Result<f64>,
-) -> anyhow::Result<[f64; N]> {
+) -> anyhow::Result<[Vec<f64>; N]> {
     let mut samples: [Vec<f64>; N] = std::array::from_fn(|_| Vec::new());
     for _ in 0..rounds {
         for (index, samples) in samples.iter_mut().enumerate() {
             samples.push(measure(index)?);
         }
     }
-    Ok(samples.map(median))
+    Ok(samples)
 }
 
 /// What a figure was to be.
@@ -107,8 +108,13 @@ mod tests {
         assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
         assert!(median(Vec::new()).is_nan());
-        let [a, b] = by_turns(3, |index| Ok(index as f64)).unwrap();
-        assert_eq!((a, b), (0.0, 1.0));
+        let mut turn = 0.0;
+        let [a, b] = by_turns(2, |_| {
+            turn += 1.0;
+            Ok(turn)
+        })
+        .unwrap();
+        assert_eq!((a, b), (vec![1.0, 3.0], vec![2.0, 4.0]));
     }
 
     #[test]

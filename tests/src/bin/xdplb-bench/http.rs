@@ -11,7 +11,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use xdplb_tests::balancer::Balancer;
 use xdplb_tests::topology::{Mode, Topology};
 
-use crate::figures::{Table, by_turns};
+use crate::figures::{Table, by_turns, median};
 
 /// Clients at a time.
 const CLIENTS: usize = 8;
@@ -142,9 +142,11 @@ pub fn report() -> Result<String> {
             Some(Mode::Native) => "balanced, native mode",
         };
         let mut cells = vec![name.to_string()];
-        for rates in [kept, once] {
-            cells.push(format!("{:.0}", rates[index]));
-            cells.push(format!("{:.2}", rates[index] / rates[0]));
+        for rounds in [&kept, &once] {
+            let pairs = rounds[index].iter().zip(&rounds[0]);
+            let ratios = pairs.map(|(rate, without)| rate / without).collect();
+            cells.push(format!("{:.0}", median(rounds[index].clone())));
+            cells.push(format!("{:.2}", median(ratios)));
         }
         table.row(cells);
     }

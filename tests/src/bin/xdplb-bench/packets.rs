@@ -97,16 +97,37 @@ fn loop_cost(program: &Program) -> Result<f64> {
     Ok(median(samples))
 }
 
-/// A row of the table: nanoseconds a packet for each of [`LENGTHS`].
+/// A row of the table.
 struct Row {
     name: &'static str,
-    times: [f64; 2],
+    /// Nanoseconds a packet for each of [`LENGTHS`], by rounds.
+    rounds: Vec<[f64; 2]>,
     /// The row to compare with.
     twin: Option<usize>,
 }
 
+impl Row {
+    fn samples(&self, length: usize) -> Vec<f64> {
+        self.rounds.iter().map(|round| round[length]).collect()
+    }
+
+    fn time(&self, length: usize) -> f64 {
+        median(self.samples(length))
+    }
+
+    /// The median of the rounds' own ratios, since both sides of one have met the same machine; of the medians where one
+    /// side was not measured in the same rounds.
+    fn ratio(&self, length: usize, other: &Row, other_length: usize) -> f64 {
+        if self.rounds.len() != other.rounds.len() {
+            return self.time(length) / other.time(other_length);
+        }
+        let pairs = self.rounds.iter().zip(&other.rounds);
+        median(pairs.map(|(a, b)| a[length] / b[other_length]).collect())
+    }
+}
+
 /// Packets of a connection that is there, by turns: the twin's request and answer, a known flow, its answer.
-fn known_flows(object: &[u8], empty: &Program) -> Result<[[f64; 2]; 4]> {
+fn known_flows(object: &[u8], empty: &Program, base: f64) -> Result<[Vec<[f64; 2]>; 4]> {
     let twin = twin(object)?;
     let twin = only(&twin)?;
     let (balancer, answer) = with_connection()?;
@@ -129,19 +150,28 @@ fn known_flows(object: &[u8], empty: &Program) -> Result<[[f64; 2]; 4]> {
             all.push(measured);
         }
     }
-    let times: [f64; 10] = by_turns(ROUNDS, |index| all[index].time(STRIDES))?;
+    let times: [Vec<f64>; 10] = by_turns(ROUNDS, |index| all[index].time(STRIDES))?;
     let runs = 2 * (1 + u64::from(ROUNDS * (STRIDES * STRIDE + 1)));
     // One request more: the acknowledgement that confirmed the connection. And one answer: the backend's SYN.
     for reason in [Reason::Forwarded, Reason::Replied] {
         let (counted, name) = (balancer.count(reason)?[0], reason.name());
         ensure!(counted == runs + 1, "{counted} of {} {name}", runs + 1);
     }
-    let of = |index: usize| [0, 1].map(|length| times[2 * index + length] - times[length]);
+    // What restoring costs is subtracted; what the kernel's loop costs belongs to each.
+    let of = |index: usize| {
+        let cost = |round: usize, length: usize| {
+            times[2 * index + length][round] - times[length][round] + base
+        };
+        let rounds = 0..ROUNDS as usize;
+        rounds
+            .map(|round| [cost(round, 0), cost(round, 1)])
+            .collect()
+    };
     Ok([of(1), of(3), of(2), of(4)])
 }
 
 /// One connection after another: in a table that has room, in one that is full of unconfirmed ones.
-fn new_flows(length: usize, empty: &Program) -> Result<[f64; 2]> {
+fn new_flows(length: usize, empty: &Program, base: f64) -> Result<[Vec<f64>; 2]> {
     let packet = request("S", length).frame();
     let alone = Measured::new(empty.as_fd(), &packet, Flow::New)?;
     let (mut room, mut full) = (Vec::new(), Vec::new());
@@ -150,46 +180,41 @@ fn new_flows(length: usize, empty: &Program) -> Result<[f64; 2]> {
         let program = &balancer.program()?.program;
         let measured = Measured::new(program.as_fd(), &packet, Flow::New)?;
         let restoring = alone.time(15)?;
-        room.push(measured.time(15)? - restoring);
+        room.push(measured.time(15)? - restoring + base);
         measured.run(2 * STRIDE)?;
         // From here on each one takes another's slot.
-        full.push(measured.time(32)? - restoring);
+        full.push(measured.time(32)? - restoring + base);
         let opened = balancer.count(Reason::Opened)?[0];
         let runs = u64::from(STRIDE * (15 + 2 + 32) + 2);
         ensure!(opened == runs, "{opened} of {runs} connections opened");
     }
-    Ok([median(room), median(full)])
+    Ok([room, full])
 }
 
-fn rows(object: &[u8]) -> Result<(f64, Vec<Row>)> {
+/// All rows; the first is the empty program's.
+fn rows(object: &[u8]) -> Result<Vec<Row>> {
     let empty = empty()?;
     let base = loop_cost(&empty)?;
-    let [twin_request, twin_answer, known, answer] = known_flows(object, &empty)?;
-    let short = new_flows(LENGTHS[0], &empty)?;
-    let long = new_flows(LENGTHS[1], &empty)?;
-    let row = |name, times: [f64; 2], twin| Row {
-        name,
-        // Restoring was subtracted; what the kernel's loop costs belongs to each.
-        times: times.map(|time| time + base),
-        twin,
-    };
-    Ok((
-        base,
-        vec![
-            row("empty XDP_TX", [0.0; 2], None),
-            row("C twin, request", twin_request, None),
-            row("C twin, answer", twin_answer, None),
-            row("known flow, request", known, Some(1)),
-            row("known flow, answer", answer, Some(2)),
-            row("new flow, free slots", [short[0], long[0]], Some(1)),
-            row("new flow, full table", [short[1], long[1]], Some(1)),
-        ],
-    ))
+    let [twin_request, twin_answer, known, answer] = known_flows(object, &empty, base)?;
+    let [room, full] = new_flows(LENGTHS[0], &empty, base)?;
+    let [long_room, long_full] = new_flows(LENGTHS[1], &empty, base)?;
+    let join = |short: Vec<f64>, long| short.into_iter().zip(long).map(Into::into).collect();
+    let row = |name, rounds, twin| Row { name, rounds, twin };
+    Ok(vec![
+        row("empty XDP_TX", vec![[base; 2]], None),
+        row("C twin, request", twin_request, None),
+        row("C twin, answer", twin_answer, None),
+        row("known flow, request", known, Some(1)),
+        row("known flow, answer", answer, Some(2)),
+        row("new flow, free slots", join(room, long_room), Some(1)),
+        row("new flow, full table", join(full, long_full), Some(1)),
+    ])
 }
 
 /// Measures and prints.
 pub fn report(object: &[u8]) -> Result<String> {
-    let (empty, rows) = rows(object)?;
+    let rows = rows(object)?;
+    let empty = rows[0].time(0);
     let mut table = Table::new([
         "a packet in the kernel",
         "64 bytes",
@@ -200,26 +225,30 @@ pub fn report(object: &[u8]) -> Result<String> {
         "net / twin",
     ]);
     for row in &rows {
-        let [short, long] = row.times;
+        let short = row.time(0);
         let mut cells = vec![
             row.name.to_string(),
             format!("{short:.1} ns"),
-            format!("{long:.1} ns"),
-            format!("{:.2}", long / short),
+            format!("{:.1} ns", row.time(1)),
+            format!("{:.2}", row.ratio(1, row, 0)),
             format!("{:.2}", short / empty),
         ];
         if let Some(twin) = row.twin.and_then(|twin| rows.get(twin)) {
-            let [twin, _] = twin.times;
-            cells.push(format!("{:.2}", short / twin));
-            cells.push(format!("{:.2}", (short - empty) / (twin - empty)));
+            cells.push(format!("{:.2}", row.ratio(0, twin, 0)));
+            let net = (short - empty) / (twin.time(0) - empty);
+            cells.push(format!("{net:.2}"));
         }
         table.row(cells);
     }
-    let (twin, [short, long]) = (rows[1].times[0], rows[3].times);
+    let (twin, known) = (&rows[1], &rows[3]);
     let mut goals = Table::new(["(net: less the empty program)", "measured", "goal", ""]);
     for (name, value, most) in [
-        ("known flow / C twin", short / twin, 2.5),
-        ("known flow, 1,500 bytes / 64 bytes", long / short, 1.05),
+        ("known flow / C twin", known.ratio(0, twin, 0), 2.5),
+        (
+            "known flow, 1,500 bytes / 64 bytes",
+            known.ratio(1, known, 0),
+            1.05,
+        ),
     ] {
         goals.row(verdict(name, value, "", Goal::AtMost(most)));
     }
