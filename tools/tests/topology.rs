@@ -127,14 +127,14 @@ fn an_interrupted_setup_can_be_torn_down() {
          done
          $tools/setup.sh >/dev/null
          $tools/teardown.sh
-         echo "interrupted at $n places""#,
+         echo "interrupted up to call $n""#,
     );
-    let places: usize = printed
+    let calls: usize = printed
         .split_whitespace()
         .filter_map(|word| word.parse().ok())
         .next()
         .unwrap_or(0);
-    assert!((20..100).contains(&places), "{printed}");
+    assert!((20..100).contains(&calls), "{printed}");
 }
 
 #[test]
