@@ -80,12 +80,14 @@ fn root() -> Result<PathBuf> {
         .context("the loader lies in no workspace")
 }
 
-/// The target folder, wherever cargo was told to put it: the one it tagged as a cache.
+/// The target folder, wherever cargo was told to put it: the outermost that it tagged as a cache
+/// (under `--target` it tags the triple's folder, too).
 fn target_folder() -> Result<PathBuf> {
     let out = PathBuf::from(variable("OUT_DIR")?);
     let tagged = out
         .ancestors()
-        .find(|folder| folder.join("CACHEDIR.TAG").exists());
+        .filter(|folder| folder.join("CACHEDIR.TAG").exists())
+        .last();
     Ok(tagged.unwrap_or(&out).to_path_buf())
 }
 
@@ -170,7 +172,10 @@ fn find_compiler(cache: &Path) -> Result<Compiler> {
         (private.join("bin/rustc"), private_libraries(&private)),
     ];
     for (rustc, libraries) in places {
-        println!("cargo:rerun-if-changed={}", rustc.display());
+        // A path that does not exist would count as changed, every time.
+        if rustc.exists() {
+            println!("cargo:rerun-if-changed={}", rustc.display());
+        }
         if let Some(compiler) = Compiler::probe(&rustc, libraries) {
             return Ok(compiler);
         }

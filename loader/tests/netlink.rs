@@ -201,15 +201,27 @@ fn a_bpf_link_is_in_the_way_and_can_be_named() {
             )
         );
         drop(link);
-        assert_eq!(
+        // A test beside this one may be between fork and exec, and hold a copy of the link's
+        // descriptor for a moment: that it goes is what counts.
+        let programs = || {
             socket
                 .link_by_name("veth6")
                 .unwrap()
                 .unwrap()
                 .xdp
                 .programs()
-                .count(),
-            0
+                .count()
+        };
+        let gone = (0..500).any(|_| {
+            let gone = programs() == 0;
+            if !gone {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            gone
+        });
+        assert!(
+            gone,
+            "the program is still attached after its link was closed"
         );
     });
 }
