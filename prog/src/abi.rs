@@ -116,11 +116,22 @@ pub struct Backend {
     /// Its IPv4 address.
     pub ip: Be32,
     /// Where frames for it go: its own address, or its gateway's.
-    pub mac: MacWords,
+    pub mac: Mac,
     /// Zero.
     pub reserved: u16,
 }
 const _: () = assert!(size_of::<Backend>() == 12);
+
+impl Backend {
+    /// Its Ethernet address in registers.
+    #[inline(always)]
+    pub fn words(&self) -> MacWords {
+        let mac = (&raw const self.mac).cast::<u16>();
+        // SAFETY: three words of this very value, whose alignment is two and whose `mac` lies at 4.
+        MacWords(unsafe { [mac.read(), mac.add(1).read(), mac.add(2).read()] })
+    }
+}
+const _: () = assert!(align_of::<Backend>() == 2 && core::mem::offset_of!(Backend, mac) == 4);
 
 /// A connection as one of its packets shows it: the key of map `flows`. 16 bytes.
 ///
@@ -247,9 +258,9 @@ pub struct Connection {
     /// The backend's index, for its counters.
     pub backend: u32,
     /// Where the client's frames came from: the client itself or its router.
-    pub client_mac: MacWords,
+    pub client_mac: Mac,
     /// Where the backend's frames go.
-    pub backend_mac: MacWords,
+    pub backend_mac: Mac,
 }
 const _: () = assert!(size_of::<Connection>() == 64);
 

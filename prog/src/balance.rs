@@ -126,6 +126,7 @@ fn open<W: World>(world: &W, segment: &Segment<'_>) -> Result<Hop, Reason> {
     let hash = pick::hash(&request);
     let index = pick::pick(hash, world.backends());
     let backend = world.backend(index).ok_or(Reason::NoBackend)?;
+    let mac = backend.words();
     let slot = flow::claim(world).ok_or(Reason::Contended)?;
 
     let mut reply = FlowKey::tcp(backend.ip, request.dport, balancer, request.sport);
@@ -141,14 +142,14 @@ fn open<W: World>(world: &W, segment: &Segment<'_>) -> Result<Hop, Reason> {
         reply,
         backend: index,
         client_mac: segment.ethernet.source.get().words(),
-        backend_mac: backend.mac,
+        backend_mac: mac,
     };
     if !flow::publish(world, &slot, &new) {
         return Err(Reason::Contended);
     }
     Ok(Hop {
         key: reply.reversed(),
-        mac: backend.mac,
+        mac,
         backend: index,
         slot,
         direction: Direction::Request,

@@ -133,10 +133,11 @@ impl World for Kernel {
     }
 
     #[inline(always)]
-    fn backend(&self, index: u32) -> Option<Backend> {
+    fn backend(&self, index: u32) -> Option<&Backend> {
         // SAFETY: null or a live value of `backends`.
-        unsafe { crate::backends.at(index).as_ref().copied() }
+        unsafe { crate::backends.at(index).as_ref() }
     }
+
     #[inline(always)]
     fn has_socket(&self, key: &FlowKey) -> bool {
         let tuple = SockTuple {

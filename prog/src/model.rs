@@ -50,8 +50,8 @@ impl Model {
             request: FlowKey::tcp(Be32([0; 4]), Be16([0; 2]), Be32([0; 4]), Be16([0; 2])),
             reply: FlowKey::tcp(Be32([0; 4]), Be16([0; 2]), Be32([0; 4]), Be16([0; 2])),
             backend: 0,
-            client_mac: MacWords([0; 3]),
-            backend_mac: MacWords([0; 3]),
+            client_mac: [0; 6],
+            backend_mac: [0; 6],
         };
         Self {
             settings,
@@ -174,8 +174,8 @@ impl World for Model {
         flow::take_port(self, reply, id, seed)
     }
 
-    fn backend(&self, index: u32) -> Option<Backend> {
-        self.backends.get(index as usize).copied()
+    fn backend(&self, index: u32) -> Option<&Backend> {
+        self.backends.get(index as usize)
     }
     fn has_socket(&self, key: &FlowKey) -> bool {
         self.sockets.contains(key)

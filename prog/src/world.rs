@@ -104,7 +104,7 @@ pub trait World {
     fn take_port(&self, reply: FlowKey, id: FlowId, seed: u32) -> Option<Be16>;
 
     /// An entry of `backends`.
-    fn backend(&self, index: u32) -> Option<Backend>;
+    fn backend(&self, index: u32) -> Option<&Backend>;
     /// Whether the host itself has a socket that such a packet would reach.
     fn has_socket(&self, key: &FlowKey) -> bool;
 

@@ -76,7 +76,7 @@ impl OnKernel {
         for (index, backend) in (0u32..).zip(backends) {
             let mut value = [0; size_of::<Backend>()];
             value[..4].copy_from_slice(&backend.ip.0);
-            value[4..10].copy_from_slice(&backend.mac.bytes());
+            value[4..10].copy_from_slice(&backend.mac);
             this.map("backends")?
                 .update(&index.to_ne_bytes(), &value, Update::Any)?;
         }
@@ -210,14 +210,8 @@ impl Record {
         }
         put(offset_of!(Connection, request), &flow(&connection.request));
         put(offset_of!(Connection, reply), &flow(&connection.reply));
-        put(
-            offset_of!(Connection, client_mac),
-            &connection.client_mac.bytes(),
-        );
-        put(
-            offset_of!(Connection, backend_mac),
-            &connection.backend_mac.bytes(),
-        );
+        put(offset_of!(Connection, client_mac), &connection.client_mac);
+        put(offset_of!(Connection, backend_mac), &connection.backend_mac);
         Self(bytes)
     }
 }

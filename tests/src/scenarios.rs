@@ -51,7 +51,7 @@ pub fn backends(count: u8) -> Vec<Backend> {
     (2..2 + count)
         .map(|n| Backend {
             ip: Be32([10, 0, 0, n]),
-            mac: [0xde, 0xad, 0xbe, 0xef, 0, n].into(),
+            mac: [0xde, 0xad, 0xbe, 0xef, 0, n],
             reserved: 0,
         })
         .collect()
