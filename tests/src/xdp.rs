@@ -5,30 +5,19 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use xdplb_loader::kernel::{Link, Map, Program, ProgramDefinition, XdpLinkMode, map_ids};
+use xdplb_loader::kernel::{Link, Map, Program, XdpLinkMode, map_ids};
 use xdplb_loader::netlink;
-use xdplb_loader::uapi::{AttachType, ProgramType};
 
 use crate::netns::Netns;
+use crate::program::assemble;
 use crate::topology::Mode;
 
 /// `return XDP_PASS`: r0 = 2; exit. Each instruction is opcode, registers, offset, immediate.
-const PASS: [u8; 16] = [0xb7, 0, 0, 0, 2, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0];
+const PASS: [[u8; 8]; 2] = [[0xb7, 0, 0, 0, 2, 0, 0, 0], [0x95, 0, 0, 0, 0, 0, 0, 0]];
 
 /// A program that passes every frame, loaded under a name of its own.
 pub fn pass(name: &str) -> Result<Program> {
-    Ok(Program::load(&ProgramDefinition {
-        name,
-        program_type: ProgramType::XDP,
-        expected_attach_type: AttachType::XDP,
-        flags: 0,
-        license: "GPL",
-        kernel_version: 0,
-        instructions: &PASS,
-        btf: None,
-        func_info: None,
-        line_info: None,
-    })?)
+    assemble(name, &PASS)
 }
 
 /// Such a program on an interface, held by a bpf_link: it goes when this value or this process does.
