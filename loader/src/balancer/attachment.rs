@@ -250,17 +250,8 @@ fn renamed(error: NetlinkError, what: String) -> NetlinkError {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::super::device::tests::device;
     use super::*;
-
-    fn device() -> Device {
-        Device {
-            name: "veth6".into(),
-            ifindex: 7,
-            mac: [2; 6],
-            addr: [10, 0, 0, 10].into(),
-            kind: super::super::mode::Device::Other,
-        }
-    }
 
     fn foreign(link: Option<u32>) -> Occupant {
         Occupant::Foreign(Foreign {

@@ -158,10 +158,21 @@ fn classify(socket: &Socket, link: &Link) -> mode::Device {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
     use crate::netlink::{MacAddr, XdpState};
+
+    /// A device as the tests beside this file want one.
+    pub fn device() -> Device {
+        Device {
+            name: "veth6".into(),
+            ifindex: 7,
+            mac: [2; 6],
+            addr: Ipv4Addr::new(10, 0, 0, 10),
+            kind: mode::Device::Other,
+        }
+    }
 
     fn veth6() -> Link {
         Link {

@@ -174,17 +174,8 @@ fn silent(device: &Device, ip: Ipv4Addr, hop: Option<&Ipv4Addr>) -> Unreachable 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::super::device::tests::device;
     use super::*;
-
-    fn device() -> Device {
-        Device {
-            name: "veth6".into(),
-            ifindex: 7,
-            mac: [2; 6],
-            addr: Ipv4Addr::new(10, 0, 0, 10),
-            kind: super::super::mode::Device::Other,
-        }
-    }
 
     const BACKEND: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
 

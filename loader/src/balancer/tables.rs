@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use byteorder::{ByteOrder, NativeEndian};
 use serde::Serialize;
-use xdplb_prog::abi::{self, Be32, Connection, FlowKey, Mac};
+use xdplb_prog::abi::{self, Be32, Connection, Mac};
 use xdplb_prog::counters::Reason;
 use xdplb_prog::flow::State;
 
@@ -121,8 +121,6 @@ pub fn is_live(value: &[u8]) -> bool {
 pub fn flow_entries(connections: u32) -> u32 {
     connections.saturating_mul(2)
 }
-
-const _: () = assert!(size_of::<FlowKey>() == 16);
 
 #[cfg(test)]
 mod tests {
