@@ -204,6 +204,7 @@ fn load_program(
             record_size: *record_size,
             bytes,
         }),
+        ..ProgramDefinition::default()
     };
     let started = Instant::now();
     let loaded = Program::load(&definition).map_err(|error| locate(plan, program, error))?;

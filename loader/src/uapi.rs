@@ -177,6 +177,8 @@ pub mod map_flags {
     pub const RDONLY_PROG: u32 = 1 << 7;
     /// User space may map an array's values into memory (Linux 5.5).
     pub const MMAPABLE: u32 = 1 << 10;
+    /// `value_type_btf_obj_fd` holds a module's BTF (Linux 6.9).
+    pub const VTYPE_BTF_OBJ_FD: u32 = 1 << 15;
 }
 
 /// Program load flags.

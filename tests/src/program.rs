@@ -261,13 +261,9 @@ pub fn assemble(name: &str, instructions: &[[u8; 8]]) -> Result<Program> {
         name,
         program_type: ProgramType::XDP,
         expected_attach_type: AttachType::XDP,
-        flags: 0,
         license: "GPL",
-        kernel_version: 0,
         instructions: instructions.as_flattened(),
-        btf: None,
-        func_info: None,
-        line_info: None,
+        ..ProgramDefinition::default()
     })?)
 }
 

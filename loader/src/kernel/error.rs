@@ -57,6 +57,14 @@ impl KernelError {
         }
     }
 
+    /// An error of a file operation that belongs to a command.
+    pub(super) fn io(what: impl Into<String>, error: &std::io::Error) -> Self {
+        Self::refused(
+            what,
+            Errno::from_raw(error.raw_os_error().unwrap_or_default()),
+        )
+    }
+
     /// The same with a reason that says more than the errno does.
     pub(super) fn because(what: impl Into<String>, why: impl Into<String>, errno: Errno) -> Self {
         KernelError::Refused {

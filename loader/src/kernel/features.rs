@@ -79,9 +79,7 @@ fn probe(feature: Feature) -> bool {
                 map_flags: map_flags::MMAPABLE,
                 map_extra: 0,
             },
-            numa_node: 0,
-            types: None,
-            inner: None,
+            ..MapDefinition::default()
         })
         .is_ok(),
         Feature::XdpFrags => {
@@ -93,11 +91,8 @@ fn probe(feature: Feature) -> bool {
                 expected_attach_type: AttachType::XDP,
                 flags: crate::uapi::prog_flags::XDP_HAS_FRAGS,
                 license: "GPL",
-                kernel_version: 0,
                 instructions: &PASS,
-                btf: None,
-                func_info: None,
-                line_info: None,
+                ..ProgramDefinition::default()
             };
             program::command(&definition, b"GPL\0", None).is_ok()
         }

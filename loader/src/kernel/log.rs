@@ -6,6 +6,8 @@ use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
 
+use super::words::{self, InWords};
+
 /// First size of the log buffer: enough for most rejected programs.
 const FIRST_SIZE: usize = 64 * 1024;
 /// Kernels before 5.18 refuse more than `u32::MAX >> 8` bytes (`bpf_verifier_log_attr_valid`).
@@ -151,6 +153,11 @@ pub struct Rejection {
 }
 
 impl Rejection {
+    /// What the rejection means and what usually helps; `None` for one that has no words here yet.
+    pub fn in_words(&self) -> Option<InWords> {
+        words::find(&self.summary)
+    }
+
     pub(super) fn of_program(name: &str, errno: Errno, log: String) -> Self {
         let summary = LogSummary::of(&log);
         Rejection {

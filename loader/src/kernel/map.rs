@@ -1,12 +1,17 @@
 //! Maps: create, read, write, freeze.
 
+use std::mem::offset_of;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 
+use crate::uapi::map_flags;
+
 use super::info::MapInfo;
+use super::layout::MapCreate;
 use super::map_definition::create_error;
 use super::syscall::{Attr, Command, bpf, bpf_fd};
+use super::token::token_flag;
 use super::{Capability, KernelError, MapDefinition, MapShape, memlock, possible_cpus};
 
 /// What an update expects to find under the key.
@@ -43,14 +48,28 @@ impl Map {
     pub fn create(definition: &MapDefinition<'_>) -> Result<Self, KernelError> {
         let shape = definition.shape;
         let fd = memlock::retry(|| {
-            let mut attr = Attr::new(72);
+            let mut attr = Attr::new(offset_of!(MapCreate, map_ifindex));
             attr.u32("map_type", 0, shape.map_type.0)
                 .u32("key_size", 4, shape.key_size)
                 .u32("value_size", 8, shape.value_size)
                 .u32("max_entries", 12, shape.max_entries)
-                .u32("map_flags", 16, shape.map_flags)
+                .u32(
+                    "map_flags",
+                    16,
+                    shape.map_flags | token_flag(definition.token),
+                )
                 .u32("numa_node", 24, definition.numa_node)
-                .name("map_name", 28, definition.name);
+                .name("map_name", 28, definition.name)
+                .u32(
+                    "map_ifindex",
+                    offset_of!(MapCreate, map_ifindex),
+                    definition.ifindex,
+                )
+                .u64(
+                    "map_extra",
+                    offset_of!(MapCreate, map_extra),
+                    shape.map_extra,
+                );
             if let Some(inner) = definition.inner {
                 attr.fd("inner_map_fd", 20, inner.as_fd());
             }
@@ -59,8 +78,33 @@ impl Map {
                     .u32("btf_key_type_id", 52, types.key)
                     .u32("btf_value_type_id", 56, types.value);
             }
-            if shape.map_extra != 0 {
-                attr.u64("map_extra", 64, shape.map_extra);
+            if let Some(value) = definition.kernel_value {
+                attr.u32(
+                    "btf_vmlinux_value_type_id",
+                    offset_of!(MapCreate, btf_vmlinux_value_type_id),
+                    value.type_id,
+                );
+                if let Some(module) = value.module {
+                    attr.u32(
+                        "map_flags",
+                        16,
+                        shape.map_flags
+                            | token_flag(definition.token)
+                            | map_flags::VTYPE_BTF_OBJ_FD,
+                    )
+                    .fd(
+                        "value_type_btf_obj_fd",
+                        offset_of!(MapCreate, value_type_btf_obj_fd),
+                        module,
+                    );
+                }
+            }
+            if let Some(token) = definition.token {
+                attr.fd(
+                    "map_token_fd",
+                    offset_of!(MapCreate, map_token_fd),
+                    token.as_fd(),
+                );
             }
             bpf_fd(Command::MapCreate, &mut attr)
         })

@@ -1,8 +1,10 @@
 //! What a map is to be, and why the kernel would not make it.
 
+use std::os::fd::BorrowedFd;
+
 use nix::errno::Errno;
 
-use super::{Btf, Capability, KernelError, Map};
+use super::{Btf, Capability, KernelError, Map, Token};
 use crate::uapi::MapType;
 
 /// What maps ask of the process.
@@ -33,7 +35,16 @@ pub struct TypeIds<'a> {
     pub value: u32,
 }
 
-/// A map to create.
+/// The kernel's own types of a map's values: a struct_ops map holds a `bpf_struct_ops_X` of vmlinux or of a module.
+#[derive(Clone, Copy, Debug)]
+pub struct KernelValue<'a> {
+    /// `btf_vmlinux_value_type_id`.
+    pub type_id: u32,
+    /// The module's BTF in which the number counts; `None`: vmlinux (Linux 6.9 for modules).
+    pub module: Option<BorrowedFd<'a>>,
+}
+
+/// A map to create. `..MapDefinition::default()` leaves out what a map has no use for.
 #[derive(Clone, Copy, Debug)]
 pub struct MapDefinition<'a> {
     /// Cut and cleaned to what the kernel takes.
@@ -46,6 +57,34 @@ pub struct MapDefinition<'a> {
     pub types: Option<TypeIds<'a>>,
     /// For a map of maps: a map like the ones it will hold.
     pub inner: Option<&'a Map>,
+    /// For struct_ops: the kernel's type of the value.
+    pub kernel_value: Option<KernelValue<'a>>,
+    /// The network card that shall hold it; 0: none, main memory does.
+    pub ifindex: u32,
+    /// A delegated right to create it (Linux 6.9); `None` finds one where it is needed, see [`Token`].
+    pub token: Option<&'a Token>,
+}
+
+impl Default for MapDefinition<'_> {
+    fn default() -> Self {
+        MapDefinition {
+            name: "",
+            shape: MapShape {
+                map_type: MapType::UNSPEC,
+                key_size: 0,
+                value_size: 0,
+                max_entries: 0,
+                map_flags: 0,
+                map_extra: 0,
+            },
+            numa_node: 0,
+            types: None,
+            inner: None,
+            kernel_value: None,
+            ifindex: 0,
+            token: None,
+        }
+    }
 }
 
 /// Says what the kernel objected to where the errno and the definition tell.
@@ -99,9 +138,7 @@ mod tests {
                 map_flags: 0,
                 map_extra: 0,
             },
-            numa_node: 0,
-            types: None,
-            inner: None,
+            ..MapDefinition::default()
         }
     }
 

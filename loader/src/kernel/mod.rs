@@ -11,6 +11,7 @@ mod error;
 mod features;
 mod ids;
 mod info;
+mod layout;
 mod link;
 mod log;
 mod map;
@@ -20,6 +21,8 @@ mod pin;
 mod program;
 mod syscall;
 mod test_run;
+mod token;
+mod words;
 
 pub use btf::Btf;
 pub use caps::{Capabilities, Capability};
@@ -31,10 +34,12 @@ pub use info::{BtfInfo, LinkInfo, MapInfo, ProgramInfo};
 pub use link::{Link, XdpLinkMode};
 pub use log::{LogSummary, Rejection};
 pub use map::{Map, Update};
-pub use map_definition::{MapDefinition, MapShape, TypeIds};
+pub use map_definition::{KernelValue, MapDefinition, MapShape, TypeIds};
 pub use pin::{BpfFs, open_map, open_program, unpin};
 pub use program::{Program, ProgramCode, ProgramDefinition, Records};
 pub use test_run::{TestRun, TestRunResult};
+pub use token::Token;
+pub use words::InWords;
 
 use std::ffi::CString;
 

@@ -1,13 +1,16 @@
 //! Programs: load, open.
 
+use std::mem::offset_of;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 
 use super::info::{self, ProgramInfo};
+use super::layout::ProgLoad;
 use super::log::{self, Rejection};
 use super::syscall::{Attr, Command, bpf_fd};
-use super::{Btf, Capability, Feature, KernelError, c_string, memlock, supports};
+use super::token::token_flag;
+use super::{Btf, Capability, Feature, KernelError, Token, c_string, memlock, supports};
 use crate::uapi::{AttachType, ProgramType, prog_flags};
 
 /// What XDP programs ask of the process: CAP_BPF for the program, CAP_NET_ADMIN for a network type
@@ -28,7 +31,7 @@ impl Records<'_> {
     }
 }
 
-/// A program to load.
+/// A program to load. `..ProgramDefinition::default()` leaves out what a program has no use for.
 #[derive(Clone, Copy, Debug)]
 pub struct ProgramDefinition<'a> {
     /// Cut and cleaned to what the kernel takes.
@@ -51,6 +54,40 @@ pub struct ProgramDefinition<'a> {
     pub func_info: Option<Records<'a>>,
     /// One record a source line, for the verifier's log.
     pub line_info: Option<Records<'a>>,
+    /// The type of the kernel function, raw tracepoint, LSM hook or iterator it attaches to, or of the function of the
+    /// program in `attach_to`; 0 for programs that attach to no such thing (Linux 5.5).
+    pub attach_btf_id: u32,
+    /// Where `attach_btf_id` counts, when that is not vmlinux: a kernel module's BTF (Linux 5.11) or a program.
+    pub attach_to: Option<BorrowedFd<'a>>,
+    /// Descriptors that instructions name by their place in this list: the BTF of modules whose functions it calls, by
+    /// `off` of the call (Linux 5.17; `BPF_PSEUDO_MAP_IDX` of 5.14 counts in it too).
+    pub fd_array: &'a [i32],
+    /// The network card that shall run it; 0: none, the CPU does.
+    pub ifindex: u32,
+    /// A delegated right to load it (Linux 6.9); `None` finds one where it is needed, see [`Token`].
+    pub token: Option<&'a Token>,
+}
+
+impl Default for ProgramDefinition<'_> {
+    fn default() -> Self {
+        ProgramDefinition {
+            name: "",
+            program_type: ProgramType::UNSPEC,
+            expected_attach_type: AttachType(0),
+            flags: 0,
+            license: "",
+            kernel_version: 0,
+            instructions: &[],
+            btf: None,
+            func_info: None,
+            line_info: None,
+            attach_btf_id: 0,
+            attach_to: None,
+            fd_array: &[],
+            ifindex: 0,
+            token: None,
+        }
+    }
 }
 
 /// The code that the kernel runs.
@@ -128,14 +165,28 @@ pub(super) fn command(
     license: &[u8],
     log: Option<&mut [u8]>,
 ) -> Result<OwnedFd, Errno> {
-    let mut attr = Attr::new(120);
+    let fd_array: Vec<u8> = definition
+        .fd_array
+        .iter()
+        .flat_map(|fd| fd.to_ne_bytes())
+        .collect();
+    let mut attr = Attr::new(offset_of!(ProgLoad, prog_btf_fd));
     attr.u32("prog_type", 0, definition.program_type.0)
         .u32("insn_cnt", 4, (definition.instructions.len() / 8) as u32)
         .input("insns", 8, definition.instructions)
         .input("license", 16, license)
         .u32("kern_version", 40, definition.kernel_version)
-        .u32("prog_flags", 44, definition.flags)
+        .u32(
+            "prog_flags",
+            44,
+            definition.flags | token_flag(definition.token),
+        )
         .name("prog_name", 48, definition.name)
+        .u32(
+            "prog_ifindex",
+            offset_of!(ProgLoad, prog_ifindex),
+            definition.ifindex,
+        )
         .u32(
             "expected_attach_type",
             68,
@@ -158,6 +209,22 @@ pub(super) fn command(
                 .input("line_info", 96, records.bytes)
                 .u32("line_info_cnt", 104, records.count());
         }
+    }
+    attr.u32(
+        "attach_btf_id",
+        offset_of!(ProgLoad, attach_btf_id),
+        definition.attach_btf_id,
+    );
+    if let Some(fd) = definition.attach_to {
+        attr.fd("attach_prog_fd", offset_of!(ProgLoad, attach_prog_fd), fd);
+    }
+    attr.input("fd_array", offset_of!(ProgLoad, fd_array), &fd_array);
+    if let Some(token) = definition.token {
+        attr.fd(
+            "prog_token_fd",
+            offset_of!(ProgLoad, prog_token_fd),
+            token.as_fd(),
+        );
     }
     bpf_fd(Command::ProgLoad, &mut attr)
 }

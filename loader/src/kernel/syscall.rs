@@ -1,8 +1,9 @@
 //! The one unsafe door to bpf(2), and `Attr`, the block of arguments that goes through it.
 //!
 //! `union bpf_attr` (include/uapi/linux/bpf.h) is handled as bytes: each command's fields are written at their offsets into
-//! a zeroed block of exactly the size that the command needs. The kernel answers EINVAL to a nonzero byte past the
-//! command's last field and E2BIG to a nonzero tail it doesn't know (`bpf_check_uarg_tail_zero`), so nothing else may be set.
+//! a zeroed block, which ends after the last one that isn't zero. The kernel answers EINVAL to a nonzero byte past the
+//! command's last field and E2BIG to a nonzero tail it doesn't know (`bpf_check_uarg_tail_zero`): what is not used is not
+//! set, so that a field of Linux 6.9 costs a program nothing on 5.10.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -11,6 +12,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use nix::errno::Errno;
 
 /// `enum bpf_cmd`: the commands this loader gives.
+#[allow(dead_code)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 #[allow(missing_docs)]
@@ -31,17 +33,21 @@ pub(super) enum Command {
     ObjGetInfoByFd = 15,
     BtfLoad = 18,
     BtfGetFdById = 19,
+    MapLookupAndDeleteElem = 21,
     MapFreeze = 22,
     BtfGetNextId = 23,
+    MapLookupBatch = 24,
     MapUpdateBatch = 26,
     LinkCreate = 28,
     LinkGetFdById = 30,
     LinkGetNextId = 31,
     LinkDetach = 34,
+    ProgBindMap = 35,
+    TokenCreate = 36,
 }
 
-/// The largest block any of our commands needs (PROG_LOAD up to `log_true_size`).
-const MAX_SIZE: usize = 152;
+/// The largest block any of our commands needs (PROG_LOAD up to `fd_array_cnt`).
+pub(super) const MAX_SIZE: usize = 152;
 
 /// One argument block. Pointers in it come only from slices borrowed for `'a`, so that they stay valid for as long as the
 /// block can be passed to the kernel.
@@ -54,7 +60,8 @@ pub(super) struct Attr<'a> {
 }
 
 impl<'a> Attr<'a> {
-    /// A zeroed block of `size` bytes: up to and including the last field that this command may need.
+    /// A zeroed block of at least `size` bytes: the fields that the kernel fills in, and those that every kernel has. It
+    /// grows with each field that is set to something.
     pub(super) fn new(size: usize) -> Self {
         debug_assert!(size <= MAX_SIZE);
         Attr {
@@ -66,13 +73,14 @@ impl<'a> Attr<'a> {
     }
 
     fn put(&mut self, name: &'static str, offset: usize, value: &[u8]) -> &mut Self {
-        debug_assert!(
-            offset + value.len() <= self.size,
-            "{name} lies inside the block"
-        );
-        if let Some(place) = self.bytes.get_mut(offset..offset + value.len()) {
+        let end = offset + value.len();
+        debug_assert!(end <= MAX_SIZE, "{name} lies inside the block");
+        if let Some(place) = self.bytes.get_mut(offset..end) {
             place.copy_from_slice(value);
             self.fields.push((name, offset, value.len()));
+            if value.iter().any(|&byte| byte != 0) {
+                self.size = self.size.max(end);
+            }
         }
         self
     }
@@ -217,6 +225,10 @@ mod tests {
             attr.bytes[16..].iter().all(|&b| b == 0),
             "the tail stays zero"
         );
+        attr.u64("fd_array", 120, 0);
+        assert_eq!(attr.size, 16, "nothing is no reason to grow");
+        attr.u32("prog_token_fd", 144, 5);
+        assert_eq!(attr.size, 148);
     }
 
     #[test]

@@ -144,6 +144,7 @@ fn create_map(
                 numa_node: inner.numa_node,
                 types: type_ids(inner, types),
                 inner: None,
+                ..MapDefinition::default()
             };
             Some(Map::create(&definition)?)
         }
@@ -155,6 +156,7 @@ fn create_map(
         numa_node: spec.numa_node,
         types: type_ids(spec, types),
         inner: inner.as_ref(),
+        ..MapDefinition::default()
     };
     match Map::create(&definition) {
         // Some map types refuse types that others take: the map itself works without them.

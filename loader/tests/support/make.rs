@@ -31,9 +31,7 @@ pub fn map(
             map_flags,
             map_extra: 0,
         },
-        numa_node: 0,
-        types: None,
-        inner: None,
+        ..MapDefinition::default()
     })
 }
 
@@ -43,13 +41,9 @@ pub fn program(name: &str, license: &str, insns: &[Insn]) -> Result<Program, Ker
         name,
         program_type: ProgramType::XDP,
         expected_attach_type: AttachType::XDP,
-        flags: 0,
         license,
-        kernel_version: 0,
         instructions: &encode_all(insns),
-        btf: None,
-        func_info: None,
-        line_info: None,
+        ..ProgramDefinition::default()
     })
 }
 

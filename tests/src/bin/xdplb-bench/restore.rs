@@ -123,9 +123,7 @@ fn map(name: &str, map_type: MapType, value_size: u32) -> Result<Map> {
             map_flags: 0,
             map_extra: 0,
         },
-        numa_node: 0,
-        types: None,
-        inner: None,
+        ..MapDefinition::default()
     })?)
 }
 
