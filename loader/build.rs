@@ -62,6 +62,7 @@ fn build() -> Result<()> {
     let cache = target_folder()?;
     let compiler = find_compiler(&cache)?;
     let sysroot = build_core(&compiler, &root.join("prog/target.json"), &cache)?;
+    note_compiler(&compiler, &sysroot, &cache)?;
     let object = build_program(&compiler, &sysroot, &root, &cache)?;
     fs::copy(&object, &embedded).with_context(|| format!("copy {}", object.display()))?;
     Ok(())
@@ -265,6 +266,16 @@ fn build_core(compiler: &Compiler, target: &Path, cache: &Path) -> Result<PathBu
         let _ = fs::remove_dir_all(&aside);
     }
     Ok(sysroot)
+}
+
+/// Leaves word of what was found, for whoever compiles another program for BPF (the object set of the tests): a line
+/// each for the compiler, its sysroot and, where it needs that, the folder of its shared libraries.
+fn note_compiler(compiler: &Compiler, sysroot: &Path, cache: &Path) -> Result<()> {
+    let note = cache.join("bpf/compiler");
+    let libraries = compiler.libraries.as_deref().unwrap_or(Path::new(""));
+    let lines = [compiler.rustc.as_path(), sysroot, libraries].map(Path::display);
+    let text = lines.map(|line| format!("{line}\n")).concat();
+    fs::write(&note, text).with_context(|| format!("write {}", note.display()))
 }
 
 /// Builds prog with cargo; rustc calls this program to link. Returns the linked object.

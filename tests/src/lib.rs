@@ -7,6 +7,7 @@ pub mod content;
 pub mod files;
 pub mod frames;
 pub mod netns;
+pub mod objects;
 pub mod ping;
 pub mod privilege;
 pub mod program;

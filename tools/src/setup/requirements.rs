@@ -78,7 +78,13 @@ pub const ALL: &[Requirement] = &[
     Requirement {
         sign: Sign::Program("clang"),
         package: "clang",
-        why: "tests: the C twin that we are measured against",
+        why: "tests: the C twin that we are measured against; the object set's old compiler",
+        need: Need::Test,
+    },
+    Requirement {
+        sign: Sign::Program("clang-19"),
+        package: "clang-19",
+        why: "tests: the object set's compiler (arenas, cpu v4)",
         need: Need::Test,
     },
 ];

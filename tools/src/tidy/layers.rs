@@ -9,7 +9,7 @@ const CRATES: [(&str, &[&str]); 5] = [
     ("linker", &["linker"]),
     ("prog", &["prog"]),
     ("loader", &["loader", "linker", "prog"]),
-    ("tests", &["tests", "loader", "prog"]),
+    ("tests", &["tests", "loader", "linker", "prog"]),
     ("tools", &[]),
 ];
 
