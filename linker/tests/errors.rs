@@ -268,11 +268,20 @@ fn sections_have_a_largest_size() {
     let xdp = source.code("xdp", &[exit()]);
     source.func("prog", xdp, 0, 8);
     for number in 0..3 {
-        let zeros = source.zeros(&format!(".bss.{number}"), 1 << 30, 8);
+        let zeros = source.zeros(&format!(".bss.HUGE{number}"), 1 << 30, 8);
         source.object(&format!("HUGE{number}"), zeros, 0, 1 << 30);
     }
     check_error(
         &[&source],
         "section `.bss` would take 2147483648 bytes: more than 2147483647",
+    );
+    let mut source = Source::new();
+    for number in 0..3 {
+        let zeros = source.zeros(&format!(".rodata.HUGE{number}"), 30 << 20, 8);
+        source.object(&format!("HUGE{number}"), zeros, 0, 30 << 20);
+    }
+    check_error(
+        &[&source],
+        "section `.rodata` would take 94371840 bytes: more than 67108864",
     );
 }

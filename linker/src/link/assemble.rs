@@ -94,18 +94,20 @@ fn content(
     };
     match placed.home {
         Home::Program(_) | Home::Text => Content::Code(bytes),
-        Home::ReadOnly => Content::ReadOnly(zeroed_if_empty(bytes, placed.size)),
-        Home::Data => Content::Data(bytes),
-        Home::Zeroed => Content::Zeroed(placed.size),
+        Home::ReadOnly(_) => Content::ReadOnly(zeroed_if_empty(bytes, placed.size)),
+        Home::Data(_) => Content::Data(zeroed_if_empty(bytes, placed.size)),
+        Home::Zeroed(_) => Content::Zeroed(placed.size),
         Home::Named(_) if input_sections().all(|s| s.kind == SectionKind::Zeroed) => {
             Content::Zeroed(placed.size)
         }
-        Home::Named(_) if input_sections().any(|section| section.writable) => Content::Data(bytes),
-        Home::Named(_) => Content::ReadOnly(bytes),
+        Home::Named(_) if input_sections().any(|section| section.writable) => {
+            Content::Data(zeroed_if_empty(bytes, placed.size))
+        }
+        Home::Named(_) => Content::ReadOnly(zeroed_if_empty(bytes, placed.size)),
     }
 }
 
-/// A `.rodata` of zeros only still needs its bytes: the loader freezes them.
+/// A section of zeros only still needs its bytes where its kind has bytes: a `.rodata`, which the loader freezes.
 fn zeroed_if_empty(bytes: Vec<u8>, size: u64) -> Vec<u8> {
     if bytes.is_empty() {
         vec![0; size as usize]

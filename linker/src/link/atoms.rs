@@ -1,5 +1,10 @@
 //! Pass 2: sections are cut into atoms, the smallest things that stay or go as a whole: a function, or a section of
 //! data. (rustc and `clang -fdata-sections` give each variable a section; others give one to all of them.)
+//!
+//! **Which section of the output.** `.data.COUNT` that a compiler made for the variable `COUNT` goes to `.data`;
+//! `.data.counters` that an author wrote (`SEC(".data.counters")`) keeps its name, since the loader makes a map of its
+//! own of it. A compiler's name is told by its form: `.data.` and the name of the only symbol in the section, or of no
+//! symbol (`.rodata..Lanon.7`), or of a pool of constants (`.rodata.cst16`, `.rodata.str1.1`).
 
 use super::inputs::{Module, ModuleId};
 use super::{LinkError, Problem, Site};
@@ -33,12 +38,12 @@ pub(super) enum Home<'a> {
     Program(&'a str),
     /// `.text`: functions that programs call.
     Text,
-    /// `.rodata`.
-    ReadOnly,
-    /// `.data`.
-    Data,
-    /// `.bss`.
-    Zeroed,
+    /// `.rodata`, or `.rodata.x` that someone named so.
+    ReadOnly(&'a str),
+    /// `.data`, or `.data.x`.
+    Data(&'a str),
+    /// `.bss`, or `.bss.x`.
+    Zeroed(&'a str),
     /// A section that means something to the loader: `.maps`, `license`, `version`, or one unknown here.
     Named(&'a str),
 }
@@ -47,11 +52,12 @@ impl<'a> Home<'a> {
     /// The section's name in the output.
     pub(super) fn name(self) -> &'a str {
         match self {
-            Self::Program(name) | Self::Named(name) => name,
+            Self::Program(name)
+            | Self::Named(name)
+            | Self::ReadOnly(name)
+            | Self::Data(name)
+            | Self::Zeroed(name) => name,
             Self::Text => ".text",
-            Self::ReadOnly => ".rodata",
-            Self::Data => ".data",
-            Self::Zeroed => ".bss",
         }
     }
 
@@ -59,7 +65,7 @@ impl<'a> Home<'a> {
     pub(super) fn is_code(self) -> bool {
         match self {
             Self::Program(_) | Self::Text => true,
-            Self::ReadOnly | Self::Data | Self::Zeroed | Self::Named(_) => false,
+            Self::ReadOnly(_) | Self::Data(_) | Self::Zeroed(_) | Self::Named(_) => false,
         }
     }
 }
@@ -107,8 +113,8 @@ pub(super) fn split<'a>(modules: &[Module<'a>]) -> Result<Atoms<'a>, LinkError> 
         let mut places = Vec::with_capacity(module.object.sections.len());
         for (section_id, section) in module.object.sections() {
             let first = all.len();
-            if let Some(home) = home(section) {
-                let symbols = &symbols[section_id.0];
+            let symbols = &symbols[section_id.0];
+            if let Some(home) = home(module, section, symbols) {
                 let cuts = cuts(module, section, home, symbols);
                 for (start, end) in cuts {
                     all.push(Atom {
@@ -139,9 +145,13 @@ pub(super) fn split<'a>(modules: &[Module<'a>]) -> Result<Atoms<'a>, LinkError> 
 
 /// Where a section's bytes go; `None` for what does not reach the output: debug information, the file's own tables,
 /// unwind tables (which BPF has no use for), and types (which are made anew).
-fn home<'a>(section: &Section<'a>) -> Option<Home<'a>> {
+fn home<'a>(
+    module: &Module<'a>,
+    section: &Section<'a>,
+    symbols: &[SymbolIndex],
+) -> Option<Home<'a>> {
     let name = section.name;
-    if !section.allocated || section.kind == SectionKind::Other || section.size == 0 {
+    if !section.allocated || section.kind == SectionKind::Other {
         return None;
     }
     if is_part_of(name, ".BTF")
@@ -151,21 +161,64 @@ fn home<'a>(section: &Section<'a>) -> Option<Home<'a>> {
         return None;
     }
     if section.executable {
-        return Some(if is_part_of(name, ".text") {
+        return (section.size > 0).then_some(if is_part_of(name, ".text") {
             Home::Text
         } else {
             Home::Program(name)
         });
     }
-    let zeroed = section.kind == SectionKind::Zeroed;
     // `.data.rel.ro` holds constants that a dynamic linker would fill in once.
-    if is_part_of(name, ".rodata") || is_part_of(name, ".data.rel.ro") {
-        Some(Home::ReadOnly)
-    } else if is_part_of(name, ".data") || is_part_of(name, ".bss") {
-        Some(if zeroed { Home::Zeroed } else { Home::Data })
+    if is_part_of(name, ".data.rel.ro") {
+        return Some(Home::ReadOnly(".rodata"));
+    }
+    let own_or = |base| {
+        let made = is_compilers_name(module, name, base, symbols);
+        if made { base } else { name }
+    };
+    let zeroed = section.kind == SectionKind::Zeroed;
+    if is_part_of(name, ".rodata") {
+        Some(Home::ReadOnly(if zeroed {
+            ".rodata"
+        } else {
+            own_or(".rodata")
+        }))
+    } else if is_part_of(name, ".data") {
+        // What holds zeros only, and was given no name, is as well off in `.bss`.
+        Some(match own_or(".data") {
+            ".data" if zeroed => Home::Zeroed(".bss"),
+            own if zeroed => Home::Zeroed(own),
+            own => Home::Data(own),
+        })
+    } else if is_part_of(name, ".bss") {
+        Some(match own_or(".bss") {
+            ".bss" if !zeroed => Home::Data(".data"),
+            own if !zeroed => Home::Data(own),
+            own => Home::Zeroed(own),
+        })
+    } else if section.size == 0 && symbols.is_empty() {
+        None
     } else {
         Some(Home::Named(name))
     }
+}
+
+/// Whether a compiler called the section so, for a variable or a pool of constants, or it has no name of its own.
+fn is_compilers_name(module: &Module<'_>, name: &str, base: &str, symbols: &[SymbolIndex]) -> bool {
+    let Some(own) = name.strip_prefix(base).and_then(|r| r.strip_prefix('.')) else {
+        return true;
+    };
+    let pool = |prefix: &str| {
+        own.strip_prefix(prefix)
+            .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    let mut names = symbols
+        .iter()
+        .map(|id| module.object.symbols[id.0].name)
+        .peekable();
+    own.starts_with(".L")
+        || pool("cst")
+        || pool("str")
+        || names.peek().is_some() && names.all(|name| name == own)
 }
 
 /// `.text` and `.text.anything` are part of `.text`; `.textual` is not.

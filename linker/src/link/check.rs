@@ -112,9 +112,9 @@ impl Checked<'_, '_> {
                     return self.fail(reference.offset, Problem::PastEnd(name(), offset));
                 }
                 match atom.home {
-                    super::atoms::Home::ReadOnly
-                    | super::atoms::Home::Data
-                    | super::atoms::Home::Zeroed => {
+                    super::atoms::Home::ReadOnly(_)
+                    | super::atoms::Home::Data(_)
+                    | super::atoms::Home::Zeroed(_) => {
                         self.fail(reference.offset, Problem::PointerInData(name()))
                     }
                     super::atoms::Home::Program(_)

@@ -85,7 +85,9 @@ fn roots(
             }
             Home::Named(_) => true,
             Home::Text => false,
-            Home::ReadOnly | Home::Data | Home::Zeroed => is_exported(modules, atom, options),
+            Home::ReadOnly(_) | Home::Data(_) | Home::Zeroed(_) => {
+                is_exported(modules, atom, options)
+            }
         };
         if keep {
             roots.push(id);

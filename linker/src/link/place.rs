@@ -6,7 +6,7 @@ use super::LinkError;
 use super::atoms::{AtomId, Atoms, Home};
 use super::live::Live;
 
-/// Largest section with bytes in the file. The kernel takes programs of 1,000,000 instructions (8 MB).
+/// Most bytes in the file, of one section and of all. The kernel takes programs of 1,000,000 instructions (8 MB).
 const MAX_BYTES: u64 = 64 << 20;
 /// Largest section of zeros: offsets in BTF are 32 bits.
 const MAX_ZEROS: u64 = i32::MAX as u64;
@@ -65,24 +65,42 @@ pub(super) fn layout<'a>(atoms: &Atoms<'a>, live: &Live) -> Result<Layout<'a>, L
     sections.sort_by_key(|section| rank(section.home));
 
     let mut places = BTreeMap::new();
+    let mut total: u64 = 0;
     for (index, section) in sections.iter_mut().enumerate() {
         let limit = match section.home {
-            Home::Zeroed => MAX_ZEROS,
-            Home::Program(_) | Home::Text | Home::ReadOnly | Home::Data | Home::Named(_) => {
+            Home::Zeroed(_) => MAX_ZEROS,
+            Home::Program(_) | Home::Text | Home::ReadOnly(_) | Home::Data(_) | Home::Named(_) => {
                 MAX_BYTES
             }
         };
+        let in_file = has_bytes(section.home)
+            || section
+                .atoms
+                .iter()
+                .any(|id| !atoms.get(*id).data.is_empty());
         for id in &section.atoms {
             let atom = atoms.get(*id);
             // Sizes and alignments are bounded by the reader: no sum of two overflows.
             let offset = section.size.next_multiple_of(atom.align);
-            section.size = offset + (atom.end - atom.start);
+            // A variable of no bytes takes one: its address must lie inside the map that its section becomes
+            // (`array_map_direct_value_addr` in kernel/bpf/arraymap.c).
+            section.size = offset + (atom.end - atom.start).max(1);
             section.align = section.align.max(atom.align);
             if section.size > limit {
                 return Err(LinkError::TooLarge {
                     section: section.home.name().to_owned(),
                     size: section.size,
                     limit,
+                });
+            }
+            if in_file {
+                total += atom.end - atom.start;
+            }
+            if total > MAX_BYTES {
+                return Err(LinkError::TooLarge {
+                    section: format!("{} (with all before it)", section.home.name()),
+                    size: total,
+                    limit: MAX_BYTES,
                 });
             }
             let location = Location {
@@ -95,14 +113,22 @@ pub(super) fn layout<'a>(atoms: &Atoms<'a>, live: &Live) -> Result<Layout<'a>, L
     Ok(Layout { sections, places })
 }
 
+/// Whether a section of this kind takes its bytes in the file even where all are zeros.
+fn has_bytes(home: Home<'_>) -> bool {
+    match home {
+        Home::Zeroed(_) | Home::Named(_) => false,
+        Home::Program(_) | Home::Text | Home::ReadOnly(_) | Home::Data(_) => true,
+    }
+}
+
 /// Programs first, as one reads them; then what they call, their data, and what only the loader reads.
 fn rank(home: Home<'_>) -> u8 {
     match home {
         Home::Program(_) => 0,
         Home::Text => 1,
-        Home::ReadOnly => 2,
-        Home::Data => 3,
-        Home::Zeroed => 4,
+        Home::ReadOnly(_) => 2,
+        Home::Data(_) => 3,
+        Home::Zeroed(_) => 4,
         Home::Named(".maps") => 5,
         Home::Named(_) => 6,
     }
