@@ -11,10 +11,12 @@ mod btf;
 #[cfg(test)]
 #[path = "../../tests/support/build.rs"]
 mod build;
+pub mod core;
 mod data;
 mod error;
 #[cfg(test)]
 mod errors_tests;
+mod kernel_types;
 mod layout;
 mod maps;
 mod plan;
@@ -27,6 +29,7 @@ mod tests;
 
 pub use btf::{BtfKinds, Known, simplify};
 pub use error::ObjectError;
+pub use kernel_types::{KernelTypes, ModuleTypes, Modules};
 pub use maps::{Freeze, MapSpec, Pinning, SlotValue};
 pub use plan::{MapFds, MapPlan, Patch, PatchTarget, Plan, ProgramPlan};
 pub use program_kind::ProgramKind;
