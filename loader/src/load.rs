@@ -1,26 +1,32 @@
 //! The load path, the only one: `Spec` → `Plan` → kernel objects. It reports each typed [`Step`] to an [`Observer`]; whatever
 //! explains, counts or prints a load is an observer of this function (design.md, invariant 1). A dry run is [`prepare`]:
 //! the same code up to the first system call.
+//!
+//! [`load`] is all or nothing, for who needs the whole object. [`load_each`] takes every map and program for itself, so that a
+//! bad one costs only what depends on it. Both are [`carry_out`], which asks its [`Tolerance`] after each failure.
 
 mod error;
+mod fit;
 mod loaded;
 mod maps;
+mod programs;
+mod report;
+mod slots;
 mod step;
+mod types;
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd};
-use std::time::Instant;
 
-use xdplb_linker::insn::{self, InsnIndex};
-
-use crate::kernel::{
-    self, BpfFs, Btf, Feature, KernelError, Map, Program, ProgramDefinition, Records, Update,
-};
-use crate::object::{BtfKinds, Plan, ProgramPlan, SlotValue, Spec, simplify};
-use maps::{NewPins, obtain_map};
+use crate::kernel::{BpfFs, Map};
+use crate::object::{Plan, Spec};
+use maps::NewPins;
+use types::Types;
 
 pub use error::LoadError;
+pub use fit::Fitted;
 pub use loaded::{Loaded, LoadedProgram};
+pub use report::Report;
 pub use step::{Observer, Step};
 
 /// What a load is to do beside what the object says.
@@ -36,6 +42,11 @@ pub struct LoadOptions {
 /// Everything up to the first system call: plans the load and reports it.
 pub fn prepare(spec: &Spec, observer: &mut dyn Observer) -> Result<Plan, LoadError> {
     let plan = spec.plan()?;
+    announce(spec, &plan, observer);
+    Ok(plan)
+}
+
+fn announce(spec: &Spec, plan: &Plan, observer: &mut dyn Observer) {
     observer.step(&Step::ObjectRead { spec });
     if let Some(btf) = &plan.btf {
         observer.step(&Step::BtfPlanned { types: btf.len() });
@@ -46,10 +57,9 @@ pub fn prepare(spec: &Spec, observer: &mut dyn Observer) -> Result<Plan, LoadErr
     for program in &plan.programs {
         observer.step(&Step::ProgramPlanned { program });
     }
-    Ok(plan)
 }
 
-/// Loads every map and program of the object.
+/// Loads every map and program of the object, or nothing.
 pub fn load(
     spec: &Spec,
     options: LoadOptions,
@@ -65,200 +75,85 @@ pub fn load_plan(
     options: LoadOptions,
     observer: &mut dyn Observer,
 ) -> Result<Loaded, LoadError> {
-    let types = load_types(plan, observer)?;
-    let result = load_objects(plan, &types, options, observer);
-    match (result, types) {
-        // Without its types an object can fail in ways that only the missing types explain.
-        (Err(error), Types::LeftOut(reason)) => Err(LoadError::WithoutTypes {
-            error: Box::new(error),
-            reason,
-        }),
-        (result, Types::None | Types::LeftOut(_) | Types::Loaded(_)) => result,
+    carry_out(plan, options, Tolerance::Nothing, observer)?.into_loaded(plan)
+}
+
+/// Loads what can be loaded of the plan: a map that cannot be created fails the programs that use it, a program that is
+/// rejected fails itself. What was loaded lives as long as the [`Report`], new pins too.
+///
+/// # Errors
+/// What would be the same for everything: this process may not use BPF.
+pub fn load_each(
+    plan: &Plan,
+    options: LoadOptions,
+    observer: &mut dyn Observer,
+) -> Result<Report, LoadError> {
+    carry_out(plan, options, Tolerance::EachForItself, observer)
+}
+
+/// What one failure means for the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tolerance {
+    /// The load ends.
+    Nothing,
+    /// The load goes on, unless the rest would fail in the same way.
+    EachForItself,
+}
+
+impl Tolerance {
+    /// The outer error ends the load.
+    fn judge<T>(
+        self,
+        types: &Types,
+        result: Result<T, LoadError>,
+    ) -> Result<Result<T, LoadError>, LoadError> {
+        match result {
+            Ok(value) => Ok(Ok(value)),
+            Err(error) if self == Tolerance::Nothing || error.is_everyones() => {
+                Err(types.explain(error))
+            }
+            Err(error) => Ok(Err(types.explain(error))),
+        }
     }
 }
 
-fn load_objects(
+fn carry_out(
     plan: &Plan,
-    types: &Types,
     mut options: LoadOptions,
+    tolerance: Tolerance,
     observer: &mut dyn Observer,
-) -> Result<Loaded, LoadError> {
+) -> Result<Report, LoadError> {
+    let types = types::load(plan, observer)?;
     let mut pins = NewPins::default();
     let mut maps = Vec::with_capacity(plan.maps.len());
     for map in &plan.maps {
-        maps.push(obtain_map(map, types, &mut options, &mut pins, observer)?);
+        let map = maps::obtain(map, &types, &mut options, &mut pins, observer);
+        maps.push(tolerance.judge(&types, map)?);
     }
-    let fds = plan.map_fds(maps.iter().map(|map| map.as_fd().as_raw_fd()).collect())?;
-    // From here on every map exists and constants are frozen: programs may be verified.
+    // From here on every map exists that can, and constants are frozen: programs may be verified.
+    let mut slots = slots::fill_maps(plan, &maps, observer);
+    let fds = plan.map_fds(maps.iter().map(number).collect())?;
     let mut programs = Vec::with_capacity(plan.programs.len());
     for program in &plan.programs {
-        for patch in &program.patches {
-            observer.step(&Step::Relocated {
-                program,
-                patch,
-                fds: &fds,
-            });
-        }
-        let instructions = insn::encode_all(&program.instructions(&fds));
-        programs.push(load_program(plan, program, types, &instructions, observer)?);
+        let loaded = programs::missing_map(plan, program, &maps)
+            .and_then(|()| programs::load(plan, program, &fds, &types, observer));
+        programs.push(tolerance.judge(&types, loaded)?);
     }
-    fill_slots(plan, &maps, &programs)?;
-    pins.keep();
-    let maps = plan
-        .maps
-        .iter()
-        .map(|map| map.spec.name.clone())
-        .zip(maps)
-        .collect();
-    Ok(Loaded { maps, programs })
-}
-
-/// The object's types in the kernel.
-enum Types {
-    /// The object has none.
-    None,
-    Loaded(Btf),
-    /// This kernel does not take them.
-    LeftOut(String),
-}
-
-impl Types {
-    fn btf(&self) -> Option<&Btf> {
-        match self {
-            Types::Loaded(btf) => Some(btf),
-            Types::None | Types::LeftOut(_) => None,
-        }
+    slots.extend(slots::fill_programs(plan, &maps, &programs, observer));
+    if tolerance == Tolerance::Nothing
+        && let Some((_, error)) = slots.pop()
+    {
+        return Err(types.explain(error));
     }
-}
-
-/// Loads BTF as it is; where the kernel refuses, again without the kinds that it doesn't know; else goes on without.
-fn load_types(plan: &Plan, observer: &mut dyn Observer) -> Result<Types, LoadError> {
-    let Some(btf) = &plan.btf else {
-        return Ok(Types::None);
-    };
-    let mut result = Btf::load(&btf.encode());
-    if matches!(&result, Err(KernelError::Permission { .. })) {
-        return result.map(Types::Loaded).map_err(LoadError::from);
-    }
-    if result.is_err() {
-        let (simple, replaced) = simplify(btf, &known_kinds());
-        if !replaced.is_empty() {
-            observer.step(&Step::BtfSimplified { kinds: &replaced });
-            result = Btf::load(&simple.encode());
-        }
-    }
-    match result {
-        Ok(btf) => {
-            let info = btf.info()?;
-            observer.step(&Step::BtfLoaded {
-                id: info.id,
-                fd: btf.as_fd().as_raw_fd(),
-                bytes: info.size,
-            });
-            Ok(Types::Loaded(btf))
-        }
-        Err(error) => {
-            let reason = error.to_string();
-            observer.step(&Step::BtfLeftOut { reason: &reason });
-            Ok(Types::LeftOut(reason))
-        }
-    }
-}
-
-fn known_kinds() -> BtfKinds {
-    BtfKinds {
-        func: kernel::supports(Feature::BtfFunc).into(),
-        func_global: kernel::supports(Feature::BtfFuncGlobal).into(),
-        datasec: kernel::supports(Feature::BtfDatasec).into(),
-        float: kernel::supports(Feature::BtfFloat).into(),
-        decl_tag: kernel::supports(Feature::BtfDeclTag).into(),
-        type_tag: kernel::supports(Feature::BtfTypeTag).into(),
-        enum64: kernel::supports(Feature::BtfEnum64).into(),
-    }
-}
-
-fn load_program(
-    plan: &Plan,
-    program: &ProgramPlan,
-    types: &Types,
-    instructions: &[u8],
-    observer: &mut dyn Observer,
-) -> Result<LoadedProgram, LoadError> {
-    let (func_info, line_info) = (program.func_info_bytes(), program.line_info_bytes());
-    let definition = ProgramDefinition {
-        name: &program.name,
-        program_type: program.kind.program_type,
-        expected_attach_type: program.kind.attach_type,
-        flags: program.kind.flags,
-        license: &plan.license,
-        kernel_version: plan.kernel_version,
-        instructions,
-        btf: types
-            .btf()
-            .filter(|_| func_info.is_some() || line_info.is_some()),
-        func_info: func_info.as_ref().map(|(bytes, record_size)| Records {
-            record_size: *record_size,
-            bytes,
-        }),
-        line_info: line_info.as_ref().map(|(bytes, record_size)| Records {
-            record_size: *record_size,
-            bytes,
-        }),
-        ..ProgramDefinition::default()
-    };
-    let started = Instant::now();
-    let loaded = Program::load(&definition).map_err(|error| locate(plan, program, error))?;
-    let elapsed = started.elapsed();
-    let info = loaded.info()?;
-    observer.step(&Step::ProgramLoaded {
-        program,
-        fd: loaded.as_fd().as_raw_fd(),
-        info: &info,
-        elapsed,
-    });
-    Ok(LoadedProgram {
-        name: program.name.clone(),
-        program: loaded,
-        info,
-        elapsed,
+    Ok(Report {
+        maps,
+        programs,
+        slots,
+        pins,
     })
 }
 
-/// Adds the source line to a rejection whose log does not have it.
-fn locate(plan: &Plan, program: &ProgramPlan, mut error: KernelError) -> KernelError {
-    if let (KernelError::Rejected(rejection), Some(btf)) = (&mut error, &plan.btf) {
-        rejection.locate(|insn| {
-            program
-                .source_line(btf, InsnIndex(insn))
-                .map(|line| line.to_string())
-        });
-    }
-    error
-}
-
-/// Puts maps and programs into the slots that the object fills.
-fn fill_slots(plan: &Plan, maps: &[Map], programs: &[LoadedProgram]) -> Result<(), LoadError> {
-    for (planned, map) in plan.maps.iter().zip(maps) {
-        for (slot, value) in &planned.spec.values {
-            let fd = match value {
-                SlotValue::Map(name) => plan
-                    .maps
-                    .iter()
-                    .position(|map| map.spec.name == *name)
-                    .map(|index| maps[index].as_fd()),
-                SlotValue::Program(name) => programs
-                    .iter()
-                    .find(|p| p.name == *name)
-                    .map(|p| p.program.as_fd()),
-            };
-            let (SlotValue::Map(name) | SlotValue::Program(name)) = value;
-            let fd = fd.ok_or_else(|| LoadError::Slot {
-                map: planned.spec.name.clone(),
-                slot: *slot,
-                value: name.clone(),
-            })?;
-            map.update_fd(&slot.to_ne_bytes(), fd, Update::Any)?;
-        }
-    }
-    Ok(())
+/// A descriptor's number; -1 for a map that there is none of, whose users are not loaded.
+fn number(map: &Result<Map, LoadError>) -> i32 {
+    map.as_ref().map_or(-1, |map| map.as_fd().as_raw_fd())
 }

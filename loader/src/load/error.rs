@@ -28,6 +28,14 @@ pub enum LoadError {
         /// What the object defines.
         wants: String,
     },
+    /// A program uses a map that could not be created.
+    #[error("load program `{program}`: its map `{map}` was not created")]
+    MapMissing {
+        /// The program.
+        program: String,
+        /// The map, which has an error of its own.
+        map: String,
+    },
     /// A slot's initial value is not among the maps and programs of the object.
     #[error("map `{map}`: slot {slot} is to hold `{value}`, which was not loaded")]
     Slot {
@@ -54,7 +62,10 @@ impl LoadError {
         match self {
             LoadError::Kernel(error) => Some(error),
             LoadError::WithoutTypes { error, .. } => error.kernel(),
-            LoadError::Object(_) | LoadError::Incompatible { .. } | LoadError::Slot { .. } => None,
+            LoadError::Object(_)
+            | LoadError::Incompatible { .. }
+            | LoadError::MapMissing { .. }
+            | LoadError::Slot { .. } => None,
         }
     }
 

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 
 use xdplb_linker::btf::TypeId;
 
-use super::{LoadError, LoadOptions, Observer, Step, Types};
+use super::types::Types;
+use super::{LoadError, LoadOptions, Observer, Step, fit};
 use crate::kernel::{self, Map, MapDefinition, MapShape, TypeIds, Update};
 use crate::object::{Freeze, MapPlan, MapSpec, Pinning};
 use crate::uapi::{MapType, map_flags};
 
 /// Takes over, opens or creates one map; a created one is filled and frozen as planned.
-pub(super) fn obtain_map(
+pub(super) fn obtain(
     plan: &MapPlan,
     types: &Types,
     options: &mut LoadOptions,
@@ -19,7 +20,7 @@ pub(super) fn obtain_map(
     observer: &mut dyn Observer,
 ) -> Result<Map, LoadError> {
     let spec = &plan.spec;
-    let shape = fit_machine(spec)?;
+    let shape = fit::shape(plan, spec, observer)?;
     let pin = options
         .pins
         .as_ref()
@@ -58,36 +59,14 @@ pub(super) fn obtain_map(
         observer.step(&Step::MapFrozen { map: plan });
     }
     if let Some(directory) = pin {
-        pins.0.push(directory.pin_map(&spec.name, &map)?);
+        let path = directory.pin_map(&spec.name, &map)?;
+        observer.step(&Step::MapPinned {
+            map: plan,
+            path: &path,
+        });
+        pins.0.push(path);
     }
     Ok(map)
-}
-
-/// What only the machine knows: how many CPUs it has, how large a page is.
-fn fit_machine(spec: &MapSpec) -> Result<MapShape, LoadError> {
-    let mut max_entries = spec.max_entries;
-    if spec.map_type == MapType::PERF_EVENT_ARRAY && max_entries == 0 {
-        max_entries = kernel::possible_cpus()? as u32;
-    }
-    if [MapType::RINGBUF, MapType::USER_RINGBUF].contains(&spec.map_type) && max_entries != 0 {
-        // The kernel wants a power of two that is a multiple of a page (ringbuf_map_alloc).
-        let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
-            .ok()
-            .flatten()
-            .unwrap_or(4096) as u32;
-        max_entries = max_entries
-            .max(page)
-            .checked_next_power_of_two()
-            .unwrap_or(max_entries);
-    }
-    Ok(MapShape {
-        map_type: spec.map_type,
-        key_size: spec.key_size,
-        value_size: spec.value_size,
-        max_entries,
-        map_flags: spec.map_flags,
-        map_extra: spec.map_extra,
-    })
 }
 
 /// An existing map must be what the program was compiled for.
@@ -140,7 +119,7 @@ fn create_map(
         Some(inner) => {
             let definition = MapDefinition {
                 name: &plan.kernel_name,
-                shape: fit_machine(inner)?,
+                shape: fit::shape(plan, inner, observer)?,
                 numa_node: inner.numa_node,
                 types: type_ids(inner, types),
                 inner: None,
@@ -186,7 +165,7 @@ fn type_ids<'a>(spec: &MapSpec, types: &'a Types) -> Option<TypeIds<'a>> {
 }
 
 /// Pins made by this load: removed again unless it succeeds.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct NewPins(Vec<PathBuf>);
 
 impl NewPins {

@@ -1,8 +1,10 @@
 //! The steps of a load, typed, for whoever watches it.
 
+use std::path::Path;
 use std::time::Duration;
 
-use crate::kernel::ProgramInfo;
+use super::fit::Fitted;
+use crate::kernel::{Feature, ProgramInfo};
 use crate::object::{MapFds, MapPlan, Patch, ProgramPlan, Spec};
 
 /// Watches a load.
@@ -46,6 +48,13 @@ pub enum Step<'a> {
         /// Its instructions, patches and records.
         program: &'a ProgramPlan,
     },
+    /// The kernel was asked what it can do.
+    Probed {
+        /// This.
+        feature: Feature,
+        /// Its answer.
+        supported: bool,
+    },
     /// The kernel is too old for some kinds of types; they were replaced.
     BtfSimplified {
         /// Which.
@@ -64,6 +73,13 @@ pub enum Step<'a> {
     BtfLeftOut {
         /// The kernel's objection.
         reason: &'a str,
+    },
+    /// A size that the object leaves to the machine, or that the kernel would refuse.
+    MapFitted {
+        /// The map's plan.
+        map: &'a MapPlan,
+        /// Entries before and after, and the rule.
+        fitted: &'a Fitted,
     },
     /// A map was created.
     MapCreated {
@@ -100,6 +116,22 @@ pub enum Step<'a> {
         /// Its plan.
         map: &'a MapPlan,
     },
+    /// The map has a name in the BPF file system now.
+    MapPinned {
+        /// Its plan.
+        map: &'a MapPlan,
+        /// The name.
+        path: &'a Path,
+    },
+    /// A slot of the map got its initial value.
+    SlotFilled {
+        /// The map's plan.
+        map: &'a MapPlan,
+        /// Which slot.
+        slot: u32,
+        /// The map or program in it.
+        value: &'a str,
+    },
     /// An instruction got its map's descriptor.
     Relocated {
         /// The program.
@@ -108,6 +140,15 @@ pub enum Step<'a> {
         patch: &'a Patch,
         /// The descriptors, by the plan's map numbers.
         fds: &'a MapFds,
+    },
+    /// The kernel refused records of .BTF.ext; the program is loaded without them.
+    RecordsLeftOut {
+        /// The program.
+        program: &'a ProgramPlan,
+        /// Which: `line_info`, or `func_info and line_info`.
+        records: &'static str,
+        /// The kernel's objection.
+        reason: &'a str,
     },
     /// The verifier accepted the program.
     ProgramLoaded {

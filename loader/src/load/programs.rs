@@ -1,0 +1,201 @@
+//! The programs of a load: instructions patched, records attached, handed to the verifier.
+
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::Instant;
+
+use xdplb_linker::insn::{self, InsnIndex};
+
+use super::types::Types;
+use super::{LoadError, LoadedProgram, Observer, Step};
+use crate::kernel::{KernelError, Map, Program, ProgramDefinition, Records, Rejection};
+use crate::object::{MapFds, PatchTarget, Plan, ProgramPlan};
+
+/// A program whose map there is none of cannot be loaded.
+pub(super) fn missing_map(
+    plan: &Plan,
+    program: &ProgramPlan,
+    maps: &[Result<Map, LoadError>],
+) -> Result<(), LoadError> {
+    for patch in &program.patches {
+        let (PatchTarget::Map(at) | PatchTarget::MapValue { map: at, .. }) = patch.target;
+        if let (Some(Err(_)), Some(map)) = (maps.get(at), plan.maps.get(at)) {
+            return Err(LoadError::MapMissing {
+                program: program.name.clone(),
+                map: map.spec.name.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Loads one program.
+pub(super) fn load(
+    plan: &Plan,
+    program: &ProgramPlan,
+    fds: &MapFds,
+    types: &Types,
+    observer: &mut dyn Observer,
+) -> Result<LoadedProgram, LoadError> {
+    for patch in &program.patches {
+        observer.step(&Step::Relocated {
+            program,
+            patch,
+            fds,
+        });
+    }
+    let instructions = insn::encode_all(&program.instructions(fds));
+    let (func_info, line_info) = (program.func_info_bytes(), program.line_info_bytes());
+    let records = |encoded| {
+        let (bytes, record_size): &(Vec<u8>, u32) = encoded;
+        Records {
+            record_size: *record_size,
+            bytes,
+        }
+    };
+    let definition = ProgramDefinition {
+        name: &program.name,
+        program_type: program.kind.program_type,
+        expected_attach_type: program.kind.attach_type,
+        flags: program.kind.flags,
+        license: &plan.license,
+        kernel_version: plan.kernel_version,
+        instructions: &instructions,
+        btf: types
+            .btf()
+            .filter(|_| func_info.is_some() || line_info.is_some()),
+        func_info: func_info.as_ref().map(records),
+        line_info: line_info.as_ref().map(records),
+        ..ProgramDefinition::default()
+    };
+    let started = Instant::now();
+    let loaded = with_records(program, definition, observer)
+        .map_err(|error| locate(plan, program, error))?;
+    let elapsed = started.elapsed();
+    let info = loaded.info()?;
+    observer.step(&Step::ProgramLoaded {
+        program,
+        fd: loaded.as_fd().as_raw_fd(),
+        info: &info,
+        elapsed,
+    });
+    Ok(LoadedProgram {
+        name: program.name.clone(),
+        program: loaded,
+        info,
+        elapsed,
+    })
+}
+
+/// Loads with all records, or without those that the kernel objects to: they help to read the log and cost nothing when
+/// absent, while an old compiler's odd ones would cost the program.
+fn with_records(
+    program: &ProgramPlan,
+    mut definition: ProgramDefinition<'_>,
+    observer: &mut dyn Observer,
+) -> Result<Program, KernelError> {
+    loop {
+        let error = match Program::load(&definition) {
+            Ok(loaded) => return Ok(loaded),
+            Err(error) => error,
+        };
+        let KernelError::Rejected(rejection) = &error else {
+            return Err(error);
+        };
+        let records = match objection(rejection) {
+            Some(Objection::Lines) if definition.line_info.is_some() => "line_info",
+            Some(Objection::Functions) if definition.btf.is_some() => "func_info and line_info",
+            Some(Objection::Lines | Objection::Functions) | None => return Err(error),
+        };
+        observer.step(&Step::RecordsLeftOut {
+            program,
+            records,
+            reason: rejection.log.trim(),
+        });
+        definition.line_info = None;
+        if records != "line_info" {
+            definition.func_info = None;
+            definition.btf = None;
+        }
+    }
+}
+
+/// Records that the kernel does not take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Objection {
+    Lines,
+    Functions,
+}
+
+/// Whether the rejection is about records: those are checked before the first instruction (`check_btf_info_early`,
+/// `check_btf_func` and `check_btf_line` in kernel/bpf/verifier.c), and the log then says which.
+fn objection(rejection: &Rejection) -> Option<Objection> {
+    let log = &rejection.log;
+    if rejection.summary.insn.is_some() {
+        return None;
+    }
+    let says = |words: &[&str]| words.iter().any(|word| log.contains(word));
+    if says(&["line_info", "line info"]) {
+        return Some(Objection::Lines);
+    }
+    let about_functions = [
+        "func_info",
+        "func info",
+        "number of funcs in",
+        "same or smaller insn offset",
+        "invalid type id",
+        "BTF section doesn't match subprog",
+    ];
+    says(&about_functions).then_some(Objection::Functions)
+}
+
+/// Adds the source line to a rejection whose log does not have it.
+fn locate(plan: &Plan, program: &ProgramPlan, mut error: KernelError) -> KernelError {
+    if let (KernelError::Rejected(rejection), Some(btf)) = (&mut error, &plan.btf) {
+        rejection.locate(|insn| {
+            program
+                .source_line(btf, InsnIndex(insn))
+                .map(|line| line.to_string())
+        });
+    }
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::LogSummary;
+    use nix::errno::Errno;
+
+    fn check(log: &str, expected: Option<Objection>) {
+        let rejection = Rejection {
+            what: "load program `p`".into(),
+            by: "the verifier",
+            errno: Errno::EINVAL,
+            log: log.into(),
+            summary: LogSummary::of(log),
+        };
+        assert_eq!(objection(&rejection), expected, "{log}");
+    }
+
+    #[test]
+    fn objections_to_records_are_told_from_rejections() {
+        check(
+            "Invalid line_info[3].insn_off:9 (prev_offset:9 prog->len:12)\n",
+            Some(Objection::Lines),
+        );
+        check("missing bpf_line_info for func#1\n", Some(Objection::Lines));
+        check(
+            "number of funcs in func_info doesn't match number of subprogs\n",
+            Some(Objection::Functions),
+        );
+        check(
+            "invalid type id 7 in func info\n",
+            Some(Objection::Functions),
+        );
+        check("back-edge from insn 3 to 0\n", None);
+        check(
+            "0: (85) call bpf_loop#181\ncallback func_info is missing\n",
+            None,
+        );
+    }
+}

@@ -1,0 +1,88 @@
+//! The object's types (BTF) in the kernel: as they are, simplified, or left out.
+
+use std::os::fd::{AsFd, AsRawFd};
+
+use super::{LoadError, Observer, Step};
+use crate::kernel::{self, Btf, Feature, KernelError};
+use crate::object::{BtfKinds, Plan, simplify};
+
+/// The object's types in the kernel.
+pub(super) enum Types {
+    /// The object has none.
+    None,
+    /// They are there.
+    Loaded(Btf),
+    /// This kernel does not take them.
+    LeftOut(String),
+}
+
+impl Types {
+    pub(super) fn btf(&self) -> Option<&Btf> {
+        match self {
+            Types::Loaded(btf) => Some(btf),
+            Types::None | Types::LeftOut(_) => None,
+        }
+    }
+
+    /// Without its types an object can fail in ways that only the missing types explain.
+    pub(super) fn explain(&self, error: LoadError) -> LoadError {
+        match self {
+            Types::LeftOut(reason) => LoadError::WithoutTypes {
+                error: Box::new(error),
+                reason: reason.clone(),
+            },
+            Types::None | Types::Loaded(_) => error,
+        }
+    }
+}
+
+/// Loads BTF as it is; where the kernel refuses, again without the kinds that it doesn't know; else goes on without.
+pub(super) fn load(plan: &Plan, observer: &mut dyn Observer) -> Result<Types, LoadError> {
+    let Some(btf) = &plan.btf else {
+        return Ok(Types::None);
+    };
+    let mut result = Btf::load(&btf.encode());
+    if matches!(&result, Err(KernelError::Permission { .. })) {
+        return result.map(Types::Loaded).map_err(LoadError::from);
+    }
+    if result.is_err() {
+        let (simple, replaced) = simplify(btf, &known_kinds(observer));
+        if !replaced.is_empty() {
+            observer.step(&Step::BtfSimplified { kinds: &replaced });
+            result = Btf::load(&simple.encode());
+        }
+    }
+    match result {
+        Ok(btf) => {
+            let info = btf.info()?;
+            observer.step(&Step::BtfLoaded {
+                id: info.id,
+                fd: btf.as_fd().as_raw_fd(),
+                bytes: info.size,
+            });
+            Ok(Types::Loaded(btf))
+        }
+        Err(error) => {
+            let reason = error.to_string();
+            observer.step(&Step::BtfLeftOut { reason: &reason });
+            Ok(Types::LeftOut(reason))
+        }
+    }
+}
+
+fn known_kinds(observer: &mut dyn Observer) -> BtfKinds {
+    let mut ask = |feature| {
+        let supported = kernel::supports(feature);
+        observer.step(&Step::Probed { feature, supported });
+        supported.into()
+    };
+    BtfKinds {
+        func: ask(Feature::BtfFunc),
+        func_global: ask(Feature::BtfFuncGlobal),
+        datasec: ask(Feature::BtfDatasec),
+        float: ask(Feature::BtfFloat),
+        decl_tag: ask(Feature::BtfDeclTag),
+        type_tag: ask(Feature::BtfTypeTag),
+        enum64: ask(Feature::BtfEnum64),
+    }
+}
