@@ -19,7 +19,7 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd};
 
 use crate::kernel::{BpfFs, Map};
-use crate::object::{Plan, Spec};
+use crate::object::{Plan, Spec, Target};
 use maps::NewPins;
 use types::Types;
 
@@ -41,7 +41,10 @@ pub struct LoadOptions {
 
 /// Everything up to the first system call: plans the load and reports it.
 pub fn prepare(spec: &Spec, observer: &mut dyn Observer) -> Result<Plan, LoadError> {
-    let plan = spec.plan()?;
+    let plan = spec.plan(&Target::default());
+    if let Some((_, error)) = plan.failed.first() {
+        return Err(error.clone().into());
+    }
     announce(spec, &plan, observer);
     Ok(plan)
 }

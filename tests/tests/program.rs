@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use anyhow::{Context, Result, ensure};
 use goblin::elf::{Elf, sym};
 use xdplb_loader::kernel::Program;
+use xdplb_loader::object::Target;
 use xdplb_prog::abi::Backend;
 use xdplb_prog::counters::{Reason, Verdict};
 use xdplb_prog::world::Settings;
@@ -186,7 +187,7 @@ fn another_reader_sees_the_same_object() -> Result<()> {
         symbols.iter().map(|(name, _)| name.clone()).collect()
     };
 
-    let plan = spec.plan()?;
+    let plan = spec.plan(&Target::default());
     ensure!(spec.programs.len() == 1 && plan.programs.len() == 1);
     let program = &plan.programs[0];
     ensure!((&*program.name, &*program.section) == ("xdp_load_balancer", "xdp"));

@@ -4,7 +4,7 @@ use xdplb_prog::abi::{Backend, BackendCount, Connection, Count, FlowKey, Scratch
 use xdplb_prog::counters::Reason;
 
 use crate::kernel::MapShape;
-use crate::object::{ObjectError, Spec};
+use crate::object::{ObjectError, SectionKind, Spec};
 use crate::uapi::{MapType, ProgramType};
 
 /// The entry, as the object calls it; the kernel keeps 15 bytes of it.
@@ -110,11 +110,13 @@ fn check_entry(spec: &Spec) -> Result<(), ProgramError> {
     let names: Vec<&str> = spec.programs.iter().map(|p| p.name.as_str()).collect();
     let what = match spec.programs.as_slice() {
         [only] if only.name == ENTRY => match &only.kind {
-            Some(kind) if kind.program_type == ProgramType::XDP => return Ok(()),
-            Some(_) | None => format!(
-                "`{ENTRY}` is in section `{}`, not in `xdp`",
-                only.section.escape_debug()
-            ),
+            SectionKind::Known(kind) if kind.program_type == ProgramType::XDP => return Ok(()),
+            SectionKind::Known(_) | SectionKind::Unsupported { .. } | SectionKind::Unknown => {
+                format!(
+                    "`{ENTRY}` is in section `{}`, not in `xdp`",
+                    only.section.escape_debug()
+                )
+            }
         },
         [] => format!("it has no programs, `{ENTRY}` is wanted"),
         _ => format!(

@@ -134,6 +134,15 @@ impl Spec {
         Ok(())
     }
 
+    /// Sets a variable from text, as `--set NAME=VALUE` does; its type in .BTF says what the text may be.
+    pub fn set_value(&mut self, name: &str, text: &str) -> Result<(), ObjectError> {
+        let size = self.find_global(name)?.1.len();
+        let value: i128 = text.parse().map_err(|_| {
+            ObjectError::request(format!("`{name}` takes a number, `{text}` is none"))
+        })?;
+        self.set_global(name, value.to_le_bytes().get(..size).unwrap_or_default())
+    }
+
     /// Finds a variable whose symbol and BTF agree about its size and whose bytes are in its section.
     fn find_global(&self, name: &str) -> Result<(&Global, std::ops::Range<usize>), ObjectError> {
         let Some(global) = self.globals.iter().find(|global| global.name == name) else {

@@ -19,7 +19,7 @@ use xdplb_linker::elf::SectionIndex;
 use xdplb_linker::insn::{self, Insn, InsnIndex};
 
 use super::records::Placed;
-use super::relocate::{Reference, Target};
+use super::relocate::{Reference, Referent};
 use super::spec::Function;
 use super::{MapSpec, ObjectError, Patch, PatchTarget, Spec};
 
@@ -135,7 +135,7 @@ impl<'a> Layout<'a> {
                 .map(Some),
             Some(Reference {
                 symbol,
-                target: Target::Undefined,
+                target: Referent::Undefined,
             }) => Err(self.error(
                 function,
                 insn,
@@ -143,7 +143,7 @@ impl<'a> Layout<'a> {
             )),
             Some(Reference {
                 symbol,
-                target: Target::Place { section, offset },
+                target: Referent::Place { section, offset },
             }) => {
                 match self.code_index(*section) {
                     // The addend counts instructions: -1 with a function's symbol, the place with a section's.
@@ -179,14 +179,14 @@ impl<'a> Layout<'a> {
             None => return Ok(None),
             Some(Reference {
                 symbol,
-                target: Target::Undefined,
+                target: Referent::Undefined,
             }) => {
                 let cause = format!("refers to `{symbol}`, which the object does not define");
                 return Err(self.error(function, insn, cause));
             }
             Some(Reference {
                 symbol,
-                target: Target::Place { section, offset },
+                target: Referent::Place { section, offset },
             }) => {
                 // The addend counts bytes; it is not negative in what compilers write.
                 (

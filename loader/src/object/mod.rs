@@ -24,6 +24,7 @@ mod program_kind;
 mod records;
 mod relocate;
 mod spec;
+mod target;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +33,7 @@ pub use error::ObjectError;
 pub use kernel_types::{KernelTypes, ModuleTypes, Modules};
 pub use maps::{Freeze, MapSpec, Pinning, SlotValue};
 pub use plan::{MapFds, MapPlan, Patch, PatchTarget, Plan, ProgramPlan};
-pub use program_kind::ProgramKind;
+pub use program_kind::{AttachTarget, ProgramKind, SectionKind};
 pub use records::SourceLine;
 pub use spec::{ProgramSpec, Spec};
+pub use target::{Needs, Target};

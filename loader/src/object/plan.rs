@@ -1,5 +1,7 @@
 //! What to ask of the kernel: maps in order, then programs, whose instructions wait only for the maps' descriptors.
 
+use std::sync::Arc;
+
 use xdplb_linker::btf::{Btf, TypeId};
 use xdplb_linker::btf_ext::{FuncInfo, LineInfo, Record};
 use xdplb_linker::insn::{Insn, InsnIndex};
@@ -7,7 +9,7 @@ use xdplb_linker::insn::{Insn, InsnIndex};
 use super::layout::Layout;
 use super::records::{self, SourceLine};
 use super::spec::ProgramSpec;
-use super::{MapSpec, ObjectError, ProgramKind, Spec};
+use super::{MapSpec, ObjectError, ProgramKind, SectionKind, Spec, Target};
 use crate::uapi::{MapType, OBJ_NAME_LEN};
 /// All programs of an object together: what keeps a hostile file, whose functions all overlap, from taking all memory.
 const MAX_INSNS: usize = 4_000_000;
@@ -16,11 +18,13 @@ const MAX_INSNS: usize = 4_000_000;
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The object's types.
-    pub btf: Option<Btf>,
+    pub btf: Option<Arc<Btf>>,
     /// Maps, in the order of [`MapFds`].
     pub maps: Vec<MapPlan>,
     /// Programs.
     pub programs: Vec<ProgramPlan>,
+    /// Programs that cannot be loaded, and why. They do not spoil the others.
+    pub failed: Vec<(ProgramSpec, ObjectError)>,
     /// The license of all programs.
     pub license: String,
     /// The kernel version that kprobes name.
@@ -45,6 +49,10 @@ pub struct ProgramPlan {
     pub section: String,
     /// Type, attach type, flags.
     pub kind: ProgramKind,
+    /// The BTF id of what it attaches to, for the kinds that say it when they are loaded; else 0.
+    pub attach_btf_id: u32,
+    /// Whose types that id is of: 0 for the kernel's own, else a module's BTF object (its id).
+    pub attach_btf_module: u32,
     /// The instructions that wait for map descriptors.
     pub patches: Vec<Patch>,
     /// The functions it consists of, with their first instructions; the program's own is first.
@@ -148,33 +156,39 @@ impl ProgramPlan {
 }
 
 impl Spec {
-    /// Plans all programs of the object.
-    pub fn plan(&self) -> Result<Plan, ObjectError> {
+    /// Plans all programs of the object for a machine.
+    pub fn plan(&self, target: &Target) -> Plan {
         let all: Vec<&ProgramSpec> = self.programs.iter().collect();
-        self.plan_programs(&all)
+        self.plan_programs(&all, target)
     }
 
     /// Plans some of the programs (of this `Spec`), with all maps.
-    pub fn plan_programs(&self, programs: &[&ProgramSpec]) -> Result<Plan, ObjectError> {
-        let mut planned = Vec::with_capacity(programs.len());
-        let mut total = 0;
-        for program in programs {
-            let program = self.plan_program(program)?;
-            total += program.insns.len();
-            if total > MAX_INSNS {
-                return Err(ObjectError::request(format!(
-                    "the programs have more than {MAX_INSNS} instructions together"
-                )));
-            }
-            planned.push(program);
-        }
-        Ok(Plan {
+    pub fn plan_programs(&self, programs: &[&ProgramSpec], target: &Target) -> Plan {
+        let mut plan = Plan {
             btf: self.btf.clone(),
             maps: self.maps.iter().map(|map| self.plan_map(map)).collect(),
-            programs: planned,
+            programs: Vec::with_capacity(programs.len()),
+            failed: Vec::new(),
             license: self.license.clone(),
             kernel_version: self.kernel_version,
-        })
+        };
+        let mut total = 0;
+        for program in programs {
+            let planned = self.plan_program(program, target).and_then(|planned| {
+                total += planned.insns.len();
+                if total > MAX_INSNS {
+                    return Err(ObjectError::request(format!(
+                        "the programs have more than {MAX_INSNS} instructions together"
+                    )));
+                }
+                Ok(planned)
+            });
+            match planned {
+                Ok(planned) => plan.programs.push(planned),
+                Err(error) => plan.failed.push(((*program).clone(), error)),
+            }
+        }
+        plan
     }
 
     fn plan_map(&self, map: &MapSpec) -> MapPlan {
@@ -189,17 +203,13 @@ impl Spec {
         }
     }
 
-    fn plan_program(&self, program: &ProgramSpec) -> Result<ProgramPlan, ObjectError> {
-        let Some(kind) = program.kind else {
-            return Err(ObjectError::in_section(
-                &program.section,
-                format!(
-                    "the name of this section names no type of program that can be loaded (`{}`); known are {}",
-                    program.name,
-                    ProgramKind::known_sections()
-                ),
-            ));
-        };
+    fn plan_program(
+        &self,
+        program: &ProgramSpec,
+        target: &Target,
+    ) -> Result<ProgramPlan, ObjectError> {
+        let kind = kind(program)?;
+        let (attach_btf_id, attach_btf_module) = target.attach(program, &kind)?;
         let layout = Layout::of(self, program.function)?;
         let function = |index: usize| {
             let function = &self.functions[index];
@@ -207,9 +217,9 @@ impl Spec {
         };
         for place in &layout.placed {
             let (section, function) = function(place.function);
-            if let Some(insn) = self.records.core_relo_in(&section, &function) {
+            if let Some(relo) = self.records.core_relos(&section, &function).first() {
                 let cause = "CO-RE relocations are not supported yet".to_string();
-                return Err(layout.error(&function, insn, cause));
+                return Err(layout.error(&function, relo.insn_off, cause));
             }
         }
         let no_types = || "the object has no .BTF".to_string();
@@ -225,6 +235,8 @@ impl Spec {
             name: program.name.clone(),
             section: program.section.clone(),
             kind,
+            attach_btf_id,
+            attach_btf_module,
             functions: layout
                 .placed
                 .iter()
@@ -235,6 +247,20 @@ impl Spec {
             patches: layout.patches,
             insns: layout.insns,
         })
+    }
+}
+
+fn kind(program: &ProgramSpec) -> Result<ProgramKind, ObjectError> {
+    let fail = |cause: String| Err(ObjectError::in_section(&program.section, cause));
+    match &program.kind {
+        SectionKind::Known(kind) => Ok(kind.clone()),
+        SectionKind::Unsupported { what, why } => {
+            fail(format!("`{}` is a {what} program: {why}", program.name))
+        }
+        SectionKind::Unknown => fail(format!(
+            "the section's name does not say what type of program `{}` is\n  try:  --type {}=xdp",
+            program.name, program.name
+        )),
     }
 }
 

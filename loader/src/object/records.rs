@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use xdplb_linker::btf::Btf;
-use xdplb_linker::btf_ext::{BtfExt, FuncInfo, Group, LineInfo, Record};
+use xdplb_linker::btf_ext::{BtfExt, CoreRelo, FuncInfo, Group, LineInfo, Record};
 use xdplb_linker::elf::Object;
 use xdplb_linker::insn::{self, Insn, InsnIndex};
 
@@ -20,7 +20,7 @@ use super::spec::Function;
 pub(super) struct Records {
     func_info: HashMap<String, Vec<FuncInfo>>,
     line_info: HashMap<String, Vec<LineInfo>>,
-    core_relos: HashMap<String, Vec<u32>>,
+    core_relos: HashMap<String, Vec<CoreRelo>>,
 }
 
 /// A function's place in a program.
@@ -55,25 +55,19 @@ impl Records {
             return Ok(Self::default());
         };
         let ext = BtfExt::parse(&relocated(object, section))?;
-        let core = by_section(&ext.core_relos, btf);
         Ok(Records {
             func_info: by_section(&ext.func_info, btf),
             line_info: by_section(&ext.line_info, btf),
-            core_relos: core
-                .into_iter()
-                .map(|(section, relos)| (section, relos.iter().map(|relo| relo.insn_off).collect()))
-                .collect(),
+            core_relos: by_section(&ext.core_relos, btf),
         })
     }
 
-    /// The first instruction of a function that asks for a CO-RE relocation.
-    pub(super) fn core_relo_in(&self, section: &str, function: &Function) -> Option<u32> {
-        let relos = self.core_relos.get(section)?;
-        let first = relos.partition_point(|&insn| insn < function.start);
-        relos
-            .get(first)
-            .copied()
-            .filter(|&insn| insn < function.start + function.len)
+    /// The CO-RE relocations of a function, ascending; their `insn_off` counts instructions of the section.
+    pub(super) fn core_relos(&self, section: &str, function: &Function) -> &[CoreRelo] {
+        let relos = self.core_relos.get(section).map_or(&[][..], Vec::as_slice);
+        let first = relos.partition_point(|relo| relo.insn_off < function.start);
+        let end = relos.partition_point(|relo| relo.insn_off < function.start + function.len);
+        &relos[first..end.max(first)]
     }
 
     /// The func_info of a program laid out so; `Err` says why it has none.

@@ -13,12 +13,12 @@ use super::ObjectError;
 pub(super) struct Reference {
     /// The symbol's name, or its section's.
     pub(super) symbol: Arc<str>,
-    pub(super) target: Target,
+    pub(super) target: Referent,
 }
 
 /// Where a reference leads; the addend stands in the instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Target {
+pub(super) enum Referent {
     /// `offset` bytes into a section of this object.
     Place { section: SectionIndex, offset: u64 },
     /// Outside of this object.
@@ -86,11 +86,11 @@ pub(super) fn references(
             ));
         }
         let target = match symbol.place {
-            Place::Section(section) => Target::Place {
+            Place::Section(section) => Referent::Place {
                 section,
                 offset: symbol.value,
             },
-            Place::Undefined | Place::Absolute | Place::Common => Target::Undefined,
+            Place::Undefined | Place::Absolute | Place::Common => Referent::Undefined,
         };
         references.insert(
             index,

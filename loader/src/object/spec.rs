@@ -11,7 +11,7 @@ use xdplb_linker::insn::{self, Insn};
 use super::data::{self, Global};
 use super::records::Records;
 use super::relocate::Reference;
-use super::{MapSpec, ObjectError, ProgramKind, btf, maps, relocate};
+use super::{MapSpec, ObjectError, ProgramKind, SectionKind, btf, maps, relocate};
 
 /// What an object says.
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ pub struct Spec {
     /// What can be loaded, in the order of the file.
     pub programs: Vec<ProgramSpec>,
     pub(super) maps: Vec<MapSpec>,
-    pub(super) btf: Option<Btf>,
+    pub(super) btf: Option<Arc<Btf>>,
     pub(super) code: Vec<Code>,
     pub(super) functions: Vec<Function>,
     /// Functions by section (index into `code`) and first instruction.
@@ -41,8 +41,8 @@ pub struct ProgramSpec {
     pub name: String,
     /// The section it is in.
     pub section: String,
-    /// What the section's name says it is; `None` when that says nothing. May be set before planning.
-    pub kind: Option<ProgramKind>,
+    /// What the section's name says it is, or what [`Spec::set_kind`] said.
+    pub kind: SectionKind,
     pub(super) function: usize,
 }
 
@@ -89,7 +89,7 @@ impl Spec {
             kernel_version: version(&object)?,
             programs,
             maps,
-            btf,
+            btf: btf.map(Arc::new),
             code,
             functions,
             function_at,
@@ -134,9 +134,51 @@ impl Spec {
         self.programs.iter().find(|program| program.name == name)
     }
 
+    /// Says what a program is: one by its name, or all those whose section's name says nothing.
+    pub fn set_kind(
+        &mut self,
+        program: Option<&str>,
+        kind: ProgramKind,
+    ) -> Result<(), ObjectError> {
+        match program {
+            Some(name) => {
+                let Some(program) = self.programs.iter_mut().find(|p| p.name == name) else {
+                    return Err(self.no_program(name));
+                };
+                program.kind = SectionKind::Known(kind);
+            }
+            None => {
+                for program in &mut self.programs {
+                    if program.kind == SectionKind::Unknown {
+                        program.kind = SectionKind::Known(kind.clone());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn no_program(&self, name: &str) -> ObjectError {
+        let known: Vec<_> = self.programs.iter().map(|p| p.name.as_str()).collect();
+        let known = if known.is_empty() {
+            "no programs".to_string()
+        } else {
+            known.join(", ")
+        };
+        ObjectError::request(format!(
+            "there is no program `{name}`: the object has {known}"
+        ))
+    }
+
+    /// Says how many entries a map has.
+    pub fn set_max_entries(&mut self, map: &str, entries: u32) -> Result<(), ObjectError> {
+        self.map_mut(map)?.max_entries = entries;
+        Ok(())
+    }
+
     /// The object's types, with the places of variables filled in.
     pub fn btf(&self) -> Option<&Btf> {
-        self.btf.as_ref()
+        self.btf.as_deref()
     }
 }
 

@@ -54,7 +54,7 @@ fn the_same_bytes_give_the_same_spec_wherever_they_lie() {
 #[test]
 fn functions_are_appended_and_calls_point_at_them() {
     let spec = Spec::parse(&build::sample()).unwrap();
-    let plan = spec.plan().unwrap();
+    let plan = spec.plan(&Target::default());
     let main = &plan.programs[0];
     let functions: Vec<_> = main
         .functions
@@ -94,7 +94,7 @@ fn functions_are_appended_and_calls_point_at_them() {
 #[test]
 fn records_move_with_their_functions() {
     let spec = Spec::parse(&build::sample()).unwrap();
-    let plan = spec.plan().unwrap();
+    let plan = spec.plan(&Target::default());
     let main = &plan.programs[0];
     let offsets: Vec<_> = main
         .func_info
@@ -138,7 +138,9 @@ fn a_callback_is_a_distance_too() {
         .function(".text", "_other", &[mov(0, 0), exit()])
         .function(".text", "_each", &[mov(0, 1), exit()])
         .relocate("xdp", 0, "_each", IMM64);
-    let plan = Spec::parse(&builder.finish()).unwrap().plan().unwrap();
+    let plan = Spec::parse(&builder.finish())
+        .unwrap()
+        .plan(&Target::default());
     let main = &plan.programs[0];
     assert_eq!(
         main.unpatched().len(),
@@ -160,7 +162,9 @@ fn a_call_without_relocation_counts_within_its_section() {
         .function(".text", "_one", &[call(1), exit()])
         .function(".text", "_two", &[mov(0, 2), exit()])
         .relocate("xdp", 0, "_one", CALL);
-    let plan = Spec::parse(&builder.finish()).unwrap().plan().unwrap();
+    let plan = Spec::parse(&builder.finish())
+        .unwrap()
+        .plan(&Target::default());
     let insns = plan.programs[0].unpatched();
     assert_eq!((insns.len(), insns[0].imm, insns[2].imm), (6, 1, 1));
 }
@@ -171,7 +175,7 @@ fn sizes_and_constants_can_be_set() {
     spec.map_mut("hits").unwrap().max_entries = 9;
     spec.set_global("VERDICT", &1u32.to_le_bytes()).unwrap();
     assert_eq!(spec.global("VERDICT").unwrap(), [1, 0, 0, 0]);
-    let plan = spec.plan().unwrap();
+    let plan = spec.plan(&Target::default());
     assert_eq!(plan.maps[0].spec.max_entries, 9);
     assert_eq!(
         plan.maps[1].spec.contents.as_deref(),
@@ -195,11 +199,11 @@ fn sizes_and_constants_can_be_set() {
 #[test]
 fn data_maps_are_named_after_the_object() {
     let mut spec = Spec::parse(&build::sample()).unwrap();
-    let name = |spec: &Spec| spec.plan().unwrap().maps[1].kernel_name.clone();
+    let name = |spec: &Spec| spec.plan(&Target::default()).maps[1].kernel_name.clone();
     assert_eq!(name(&spec), ".rodata");
     spec.name = "xdp load-balancer".into();
     assert_eq!(name(&spec), "xdp_load.rodata");
-    assert_eq!(spec.plan().unwrap().maps[0].kernel_name, "hits");
+    assert_eq!(spec.plan(&Target::default()).maps[0].kernel_name, "hits");
 }
 
 #[test]
@@ -209,7 +213,9 @@ fn maps_take_what_the_kernel_asks_of_their_type() {
         .map("events", 27, 4096)
         .map("devices", 14, 8)
         .function("xdp", "main", &[mov(0, 2), exit()]);
-    let plan = Spec::parse(&builder.finish()).unwrap().plan().unwrap();
+    let plan = Spec::parse(&builder.finish())
+        .unwrap()
+        .plan(&Target::default());
     let [events, devices] = &plan.maps[..] else {
         panic!("two maps")
     };
@@ -284,7 +290,7 @@ fn every_cut_of_an_object_is_an_error_or_a_spec() {
     let bytes = build::sample();
     for len in 0..bytes.len() {
         if let Ok(spec) = Spec::parse(&bytes[..len]) {
-            let _ = spec.plan();
+            let _ = spec.plan(&Target::default());
         }
     }
     assert_eq!(
@@ -315,7 +321,8 @@ proptest! {
                     let _ = spec.set_global(&name, &value);
                 }
             }
-            if let Ok(plan) = spec.plan() {
+            {
+                let plan = spec.plan(&Target::default());
                 let fds = plan.map_fds(vec![3; plan.maps.len()]).unwrap();
                 for program in &plan.programs {
                     let _ = program.instructions(&fds);
