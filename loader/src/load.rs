@@ -39,12 +39,18 @@ pub struct LoadOptions {
     pub pins: Option<BpfFs>,
 }
 
-/// Everything up to the first system call: plans the load and reports it.
+/// Everything up to the first system call: plans the load and reports it. A program that cannot be loaded is an error.
 pub fn prepare(spec: &Spec, observer: &mut dyn Observer) -> Result<Plan, LoadError> {
-    let plan = spec.plan(&Target::default());
-    if let Some((_, error)) = plan.failed.first() {
-        return Err(error.clone().into());
+    let plan = prepare_each(spec, observer)?;
+    match plan.failed.first() {
+        Some((_, error)) => Err(error.clone().into()),
+        None => Ok(plan),
     }
+}
+
+/// The same for [`load_each`]: programs that cannot be loaded are in [`Plan::failed`].
+pub fn prepare_each(spec: &Spec, observer: &mut dyn Observer) -> Result<Plan, LoadError> {
+    let plan = spec.plan(&Target::default());
     announce(spec, &plan, observer);
     Ok(plan)
 }
@@ -115,7 +121,8 @@ impl Tolerance {
             Err(error) if self == Tolerance::Nothing || error.is_everyones() => {
                 Err(types.explain(error))
             }
-            Err(error) => Ok(Err(types.explain(error))),
+            // Why the types were left out is a step of its own, and need not be said with each.
+            Err(error) => Ok(Err(error)),
         }
     }
 }

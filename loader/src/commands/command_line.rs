@@ -18,7 +18,7 @@ pub(super) enum Advice {
 pub(super) fn advise(args: &RunArgs, advice: Advice) -> String {
     let mut words = vec!["xdplb-load".to_string()];
     let mut add = |word: &str| words.push(quote(word));
-    if ["run", "status", "stats", "detach", "help"].contains(&args.ifname.as_str()) {
+    if ["run", "status", "stats", "detach", "verify", "help"].contains(&args.ifname.as_str()) {
         add("run");
     }
     if advice == Advice::Replace || args.replace {
@@ -57,6 +57,15 @@ pub(super) fn advise(args: &RunArgs, advice: Advice) -> String {
         add(&args.connections.to_string());
     }
     words.join(" ")
+}
+
+/// This very command line with the right to do what it asks for.
+pub(super) fn as_root() -> String {
+    let words = std::env::args_os().skip(1);
+    let words = words.map(|word| quote(&word.to_string_lossy()));
+    let mut line = vec!["sudo xdplb-load".to_string()];
+    line.extend(words);
+    line.join(" ")
 }
 
 /// A word as a shell reads it back.

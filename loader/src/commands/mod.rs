@@ -3,12 +3,14 @@
 mod command_line;
 mod detach;
 mod dry_run;
+mod explain;
 mod files;
 mod interfaces;
 mod run;
 mod start;
 mod stats;
 mod status;
+mod verify;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -47,6 +49,8 @@ enum Command {
     Stats(OneArgs),
     /// Take the balancer off an interface
     Detach(DetachArgs),
+    /// Load every map and program of BPF objects into this kernel, say how each went, and unload
+    Verify(verify::VerifyArgs),
 }
 
 #[derive(Debug, Args)]
@@ -113,22 +117,48 @@ pub fn main() -> ExitCode {
         }
     };
     let done = match (cli.command, cli.run) {
-        (Some(Command::Run(args)), _) | (None, Some(args)) => run::run(&args),
-        (Some(Command::Status(args)), _) => status::status(&args),
-        (Some(Command::Stats(args)), _) => stats::stats(&args),
-        (Some(Command::Detach(args)), _) => detach::detach(&args),
+        (Some(Command::Run(args)), _) | (None, Some(args)) => run::run(&args).map(success),
+        (Some(Command::Status(args)), _) => status::status(&args).map(success),
+        (Some(Command::Stats(args)), _) => stats::stats(&args).map(success),
+        (Some(Command::Detach(args)), _) => detach::detach(&args).map(success),
+        (Some(Command::Verify(args)), _) => verify::verify(&args),
         (None, None) => {
             let _ = <Cli as clap::CommandFactory>::command().print_help();
             return ExitCode::from(2);
         }
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
-            ExitCode::FAILURE
+            match error.is::<UsageError>() {
+                true => ExitCode::from(2),
+                false => ExitCode::FAILURE,
+            }
         }
     }
+}
+
+fn success(_: ()) -> ExitCode {
+    ExitCode::SUCCESS
+}
+
+/// A command line that makes no sense, which shows only once files are read.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct UsageError(String);
+
+/// Text from a file, made safe for a terminal: only line breaks and tabs are left of the control characters.
+fn clean(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\t' => clean.push(c),
+            c if c.is_control() => clean.extend(c.escape_default()),
+            c => clean.push(c),
+        }
+    }
+    clean
 }
 
 /// Prints data, as one write: a line, or several. A reader that went away is no error of ours.
@@ -162,6 +192,14 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn no_file_can_write_to_the_terminal() {
+        assert_eq!(
+            clean("a\u{1b}[2Jb\r\n\tc größe"),
+            "a\\u{1b}[2Jb\\r\n\tc größe"
+        );
     }
 
     #[test]

@@ -1,0 +1,125 @@
+//! `--explain`: a line for each step of a load, by an observer of the one load path. It knows nothing that the steps do not
+//! say.
+
+use super::{clean, remark};
+use crate::load::Step;
+use crate::object::PatchTarget;
+
+/// Prints a step to standard error.
+pub(super) fn remark_step(step: &Step<'_>) {
+    if let Some(line) = line(step) {
+        remark(format_args!("{}", clean(&line)));
+    }
+}
+
+/// The step in words; None for those that a later one sums up.
+fn line(step: &Step<'_>) -> Option<String> {
+    Some(match step {
+        Step::ObjectRead { spec } => format!(
+            "read: {} programs, {} maps, license {}",
+            spec.programs.len(),
+            spec.maps().len(),
+            match spec.license.as_str() {
+                "" => "none",
+                license => license,
+            }
+        ),
+        Step::BtfPlanned { types } => format!("plan: {types} types (BTF)"),
+        Step::MapPlanned { map } => format!(
+            "plan: map `{}`: {}, key {}, value {}, {} entries",
+            map.spec.name,
+            map.spec.map_type,
+            map.spec.key_size,
+            map.spec.value_size,
+            map.spec.max_entries
+        ),
+        Step::ProgramPlanned { program } => {
+            let called = match program.functions.len() {
+                0 | 1 => String::new(),
+                n => format!(", {} functions", n),
+            };
+            format!(
+                "plan: program `{}`: {}, {} instructions{called}, {} relocated",
+                program.name,
+                program.kind.program_type,
+                program.unpatched().len(),
+                program.patches.len()
+            )
+        }
+        Step::Probed { feature, supported } => {
+            let answer = if *supported { "yes" } else { "no" };
+            format!("probe: does the kernel know {feature:?}? {answer}")
+        }
+        Step::BtfSimplified { kinds } => {
+            format!("types simplified for this kernel: {}", kinds.join(", "))
+        }
+        Step::BtfLoaded { id, fd, bytes } => {
+            format!("types loaded: BTF {id}, {bytes} bytes, descriptor {fd}")
+        }
+        Step::BtfLeftOut { reason } => format!("types left out: {}", first_line(reason)),
+        Step::MapFitted { map, fitted } => format!(
+            "map `{}` fitted: {} entries instead of {}: {}",
+            map.spec.name, fitted.to, fitted.from, fitted.why
+        ),
+        Step::MapCreated { map, fd, id } => {
+            format!("map `{}` created: map {id}, descriptor {fd}", map.spec.name)
+        }
+        Step::MapTypesLeftOut { map } => {
+            format!(
+                "map `{}`: the kernel takes it without types only",
+                map.spec.name
+            )
+        }
+        Step::MapReused { map, fd, id } => format!(
+            "map `{}`: map {id}, which exists and fits, is used, descriptor {fd}",
+            map.spec.name
+        ),
+        Step::MapFilled { map, bytes } => {
+            format!("map `{}` filled: {bytes} bytes", map.spec.name)
+        }
+        Step::MapFrozen { map } => format!("map `{}` frozen: constants", map.spec.name),
+        Step::MapPinned { map, path } => {
+            format!("map `{}` pinned as {}", map.spec.name, path.display())
+        }
+        Step::SlotFilled { map, slot, value } => {
+            format!("map `{}`: slot {slot} holds `{value}`", map.spec.name)
+        }
+        Step::Relocated { program, patch, .. } => {
+            let what = match patch.target {
+                PatchTarget::Map(_) => "the map's descriptor".to_string(),
+                PatchTarget::MapValue { offset, .. } => {
+                    format!("an address, {offset} bytes into the map's value")
+                }
+            };
+            format!(
+                "program `{}`: instruction {} gets `{}`: {what}",
+                program.name, patch.at.0, patch.symbol
+            )
+        }
+        Step::RecordsLeftOut {
+            program,
+            records,
+            reason,
+        } => format!(
+            "program `{}`: loaded without {records}: {}",
+            program.name,
+            first_line(reason)
+        ),
+        Step::ProgramLoaded {
+            program,
+            fd,
+            info,
+            elapsed,
+        } => format!(
+            "program `{}` loaded: program {}, descriptor {fd}, {} instructions verified, {:.2} ms",
+            program.name,
+            info.id,
+            info.verified_insns,
+            elapsed.as_secs_f64() * 1e3
+        ),
+    })
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
