@@ -23,6 +23,7 @@ mod plan;
 mod program_kind;
 mod records;
 mod relocate;
+mod sections;
 mod spec;
 mod target;
 #[cfg(test)]

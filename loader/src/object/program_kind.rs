@@ -1,7 +1,7 @@
-//! From a section's name to the type of the program in it: one table.
+//! What kind of program the kernel is to take instructions for; which section names say so stands in `sections`.
 
-use super::ObjectError;
-use crate::uapi::{AttachType, ProgramType, prog_flags};
+use super::{ObjectError, sections};
+use crate::uapi::{AttachType, ProgramType};
 
 /// What kind of program the kernel is to take it for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,105 +58,71 @@ impl ProgramKind {
 
     /// The kind that a section's name asks for.
     pub fn of_section(section: &str) -> SectionKind {
-        // A leading `?` means "not loaded unless asked for" to libbpf; the type is the same.
-        let section = section.strip_prefix('?').unwrap_or(section);
-        SECTIONS
-            .iter()
-            .find(|(name, _)| *name == section)
-            .map_or(SectionKind::Unknown, |(_, kind)| {
-                SectionKind::Known(kind.clone())
-            })
+        sections::kind_of(section)
     }
 
-    /// The kind that a user names, as in `--type xdp`: a section's name or that of a program type.
+    /// The kind that a user names, as in `--type xdp`: what a section would be called, or a program type of the kernel.
     pub fn named(text: &str) -> Result<Self, ObjectError> {
         match Self::of_section(text) {
-            SectionKind::Known(kind) => Ok(kind),
-            SectionKind::Unsupported { what, why } => Err(ObjectError::request(format!(
-                "`{text}` is a {what} program: {why}"
-            ))),
-            SectionKind::Unknown => Err(ObjectError::request(format!(
-                "`{text}` names no type of program; known are {}",
-                Self::known_sections()
-            ))),
+            SectionKind::Known(kind) => return Ok(kind),
+            SectionKind::Unsupported { what, why } => {
+                let cause =
+                    format!("`{text}` is a {what} program, which is not loaded here: {why}");
+                return Err(ObjectError::request(cause));
+            }
+            SectionKind::Unknown => {}
+        }
+        let named = ProgramType::ALL.iter().find(|ty| ty.name() == Some(text));
+        match named {
+            Some(&program_type) if program_type != ProgramType::UNSPEC => Ok(Self {
+                program_type,
+                attach_type: AttachType::NONE,
+                flags: 0,
+                target: AttachTarget::None,
+            }),
+            Some(_) | None => {
+                let known: Vec<&str> = ProgramType::ALL[1..]
+                    .iter()
+                    .filter_map(|ty| ty.name())
+                    .collect();
+                Err(ObjectError::request(format!(
+                    "`{text}` names no type of program: the name of a section does (xdp, tc, xdp.frags, cgroup/connect4), or {}",
+                    known.join(", ")
+                )))
+            }
         }
     }
-
-    /// The section names of [`ProgramKind::of_section`], for messages.
-    pub(super) fn known_sections() -> String {
-        SECTIONS
-            .iter()
-            .map(|(name, _)| *name)
-            .collect::<Vec<_>>()
-            .join(", ")
-    }
 }
-
-/// Names and meaning follow libbpf's `section_defs` (src/libbpf.c).
-const SECTIONS: &[(&str, ProgramKind)] = &[
-    ("xdp", ProgramKind::XDP),
-    (
-        "xdp.frags",
-        ProgramKind {
-            flags: prog_flags::XDP_HAS_FRAGS,
-            ..ProgramKind::XDP
-        },
-    ),
-    (
-        "xdp/devmap",
-        ProgramKind {
-            attach_type: AttachType::XDP_DEVMAP,
-            ..ProgramKind::XDP
-        },
-    ),
-    (
-        "xdp.frags/devmap",
-        ProgramKind {
-            attach_type: AttachType::XDP_DEVMAP,
-            flags: prog_flags::XDP_HAS_FRAGS,
-            ..ProgramKind::XDP
-        },
-    ),
-    (
-        "xdp/cpumap",
-        ProgramKind {
-            attach_type: AttachType::XDP_CPUMAP,
-            ..ProgramKind::XDP
-        },
-    ),
-    (
-        "xdp.frags/cpumap",
-        ProgramKind {
-            attach_type: AttachType::XDP_CPUMAP,
-            flags: prog_flags::XDP_HAS_FRAGS,
-            ..ProgramKind::XDP
-        },
-    ),
-];
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
 
-    fn known(section: &str) -> ProgramKind {
-        match ProgramKind::of_section(section) {
-            SectionKind::Known(kind) => kind,
-            other => panic!("{section}: {other:?}"),
-        }
-    }
-
     #[test]
-    fn sections_give_type_attach_type_and_flags() {
-        assert_eq!(known("xdp"), ProgramKind::XDP);
-        assert_eq!(known("?xdp"), ProgramKind::XDP);
-        let frags = known("xdp.frags");
+    fn a_type_is_named_as_a_section_or_as_the_kernel_does() {
+        let named = |text| ProgramKind::named(text).unwrap();
+        assert_eq!(named("xdp"), ProgramKind::XDP);
+        assert_eq!(named("sched_cls").program_type, ProgramType::SCHED_CLS);
         assert_eq!(
-            (frags.attach_type, frags.flags),
-            (AttachType::XDP, prog_flags::XDP_HAS_FRAGS)
+            named("socket_filter").program_type,
+            ProgramType::SOCKET_FILTER
         );
-        assert_eq!(known("xdp/devmap").attach_type, AttachType::XDP_DEVMAP);
-        assert_eq!(known("xdp/cpumap").attach_type, AttachType::XDP_CPUMAP);
-        assert_eq!(ProgramKind::of_section("prog"), SectionKind::Unknown);
+        assert_eq!(
+            named("cgroup/connect4").attach_type,
+            AttachType::CGROUP_INET4_CONNECT
+        );
+        let error = |text| ProgramKind::named(text).unwrap_err().to_string();
+        assert!(
+            error("xpd").starts_with(
+                "`xpd` names no type of program: the name of a section does (xdp, tc, xdp.frags, cgroup/connect4), or socket_filter, kprobe, sched_cls,"
+            ),
+            "{}",
+            error("xpd")
+        );
+        assert_eq!(
+            error("struct_ops/init"),
+            "`struct_ops/init` is a struct_ops program, which is not loaded here: it is loaded with the map of its struct"
+        );
     }
 }
