@@ -6,20 +6,23 @@
 //!
 //! The format: `Documentation/bpf/btf.rst` and `include/uapi/linux/btf.h` in Linux.
 
+mod dedup;
 mod encode;
+mod keep;
 mod names;
 mod parse;
+mod partition;
 mod query;
 mod repair;
 mod strings;
-mod subset;
 mod walk;
 
+pub use dedup::{Merged, merge};
+pub use keep::{Renumbering, keep};
 pub use names::valid_name;
 pub(crate) use parse::{MAGIC, VERSION, check_magic};
 pub use repair::repair;
 pub use strings::{MAX_TEXT, StrId, Strings};
-pub use subset::{Importer, Renumbering};
 
 use crate::error::ParseError;
 

@@ -179,8 +179,8 @@ struct Symbols {
 }
 
 impl Symbols {
-    /// Every named symbol of what is live. In `.text` all are local but those exported by name: nobody outside calls a
-    /// function of a BPF object.
+    /// Every named symbol of what is live. In `.text` all are local but those that are verified alone: nobody outside
+    /// calls a function of a BPF object.
     fn collect(
         modules: &[Module<'_>],
         atoms: &Atoms<'_>,
@@ -208,7 +208,7 @@ impl Symbols {
                 let binding = if is_local || !taken.insert(symbol.name) {
                     Binding::Local
                 } else {
-                    Binding::Global
+                    symbol.binding
                 };
                 let index = symbols.all.len();
                 symbols.all.push(ImageSymbol {

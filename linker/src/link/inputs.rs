@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Input, LinkError};
 use crate::btf::Btf;
 use crate::btf_ext::BtfExt;
-use crate::elf::{self, Binding, Object, Place, Section, Symbol, SymbolKind};
+use crate::elf::{self, Binding, Object, Place, Section, Symbol, SymbolIndex, SymbolKind};
 use crate::{Cause, ParseError};
 
 /// One object that takes part in the link.
@@ -17,6 +17,15 @@ pub(super) struct Module<'a> {
     pub(super) object: Object<'a>,
     /// Its types, where it has some.
     pub(super) types: Option<Types>,
+    /// Its definitions that gave way to those of other modules: weak ones, and common ones.
+    pub(super) lost: BTreeSet<SymbolIndex>,
+}
+
+impl Module<'_> {
+    /// The names of the definitions that gave way.
+    pub(super) fn lost_names(&self) -> impl Iterator<Item = &str> {
+        self.lost.iter().map(|id| self.object.symbols[id.0].name)
+    }
 }
 
 /// The types of a module. Offsets in them are bytes from the start of the module's own sections.
@@ -69,6 +78,7 @@ fn module(name: String, bytes: &[u8]) -> Result<Module<'_>, LinkError> {
             name,
             object,
             types,
+            lost: BTreeSet::new(),
         }),
         Err(error) => Err(in_input(&name, error)),
     }

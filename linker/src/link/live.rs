@@ -6,7 +6,7 @@ use super::atoms::{Atom, AtomId, Atoms, Home};
 use super::inputs::Module;
 use super::resolve::{References, Target, is_agreed};
 use super::{Exports, LinkError, Options};
-use crate::elf::{Binding, SymbolKind};
+use crate::elf::{Binding, SymbolKind, Visibility};
 
 /// Which atoms stay, and why.
 #[derive(Debug)]
@@ -125,18 +125,20 @@ fn is_exported(modules: &[Module<'_>], atom: &Atom<'_>, options: &Options) -> bo
         })
 }
 
-/// Whether a function of `.text` stays global and so is verified alone: if it was exported by name.
+/// Whether a function of `.text` stays global and so is verified alone: if it was exported by name or, where nobody
+/// says what is exported, as its author said: C's functions are global unless they are `static` or hidden.
 pub(super) fn is_verified_alone(
     modules: &[Module<'_>],
     atom: &Atom<'_>,
     options: &Options,
 ) -> bool {
-    let Exports::Named(names) = &options.exports else {
-        return false;
-    };
     let object = &modules[atom.module.0].object;
     atom.symbols
         .iter()
         .map(|id| &object.symbols[id.0])
-        .any(|symbol| symbol.binding != Binding::Local && names.contains(symbol.name))
+        .filter(|symbol| symbol.binding != Binding::Local)
+        .any(|symbol| match &options.exports {
+            Exports::All => symbol.visibility == Visibility::Default,
+            Exports::Named(names) => names.contains(symbol.name),
+        })
 }

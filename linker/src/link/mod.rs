@@ -24,6 +24,7 @@ mod records;
 mod resolve;
 mod source;
 mod types;
+mod types_found;
 
 use std::collections::BTreeSet;
 

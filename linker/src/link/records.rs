@@ -9,34 +9,36 @@ use super::inputs::Module;
 use super::live::is_verified_alone;
 use super::place::{Layout, Location};
 use super::source::atom_name;
-use super::types::Described;
-use crate::btf::{self, Btf, Func, FuncProto, Kind, Linkage, StrId, Type, TypeId};
+use super::types_found::Described;
+use crate::btf::{
+    self, Btf, DeclTag, Func, FuncProto, Kind, Linkage, Renumbering, StrId, Type, TypeId,
+};
 use crate::btf_ext::{CoreRelo, FuncInfo, Group, LineInfo, Record};
+use crate::elf::Binding;
 use crate::insn::{Insn, steps};
 
-/// One func_info for each function. Functions that the compiler did not describe get a `void f(void)` of their name.
+/// Gives every live function a type with the linkage that it has in the output. Functions that the compiler did not
+/// describe get a `void f(void)` of their name, in the types that are returned.
 ///
-/// Only entry points and functions exported by name stay global: a global function is verified alone, for every argument it could be given, and may
-/// return scalars only. That is C's bargain for separate verification; Rust's functions never asked for it.
-pub(super) fn functions(
-    btf: &mut Btf,
+/// What is not visible outside becomes static: a global function is verified alone, for every argument it could be
+/// given, and may return scalars only. That is C's bargain for separate verification; Rust's functions never asked
+/// for it.
+pub(super) fn described_functions(
     modules: &[Module<'_>],
     atoms: &Atoms<'_>,
     layout: &Layout<'_>,
-    described: &[Described<'_>],
+    described: &mut [Described<'_>],
     options: &Options,
-) -> Vec<Group<FuncInfo>> {
-    let mut groups = Groups::new(layout);
-    for (id, location) in placed_code(atoms, layout) {
+) -> Btf {
+    let mut made = Btf::new();
+    let tags: Vec<_> = described.iter().map(|module| tags(&module.btf)).collect();
+    for (id, _) in placed_code(atoms, layout) {
         let atom = atoms.get(id);
-        let linkage = match atom.home {
-            Home::Program(_) => Linkage::Global,
-            _ if is_verified_alone(modules, atom, options) => Linkage::Global,
-            _ => Linkage::Static,
-        };
-        let known = described[atom.module.0].functions.get(&id).copied();
-        let ty = known.and_then(|id| btf.get(id).cloned().map(|ty| (id, ty)));
-        let type_id = match ty {
+        let linkage = linkage(modules, atom, options);
+        let module = &mut described[atom.module.0];
+        let known = module.functions.get(&id).copied();
+        let ty = known.and_then(|id| module.btf.get(id).cloned().map(|ty| (id, ty)));
+        match ty {
             Some((
                 type_id,
                 Type {
@@ -44,30 +46,94 @@ pub(super) fn functions(
                     kind: Kind::Func(func),
                 },
             )) => {
-                let kind = Kind::Func(Func { linkage, ..func });
-                btf.set(type_id, Type { name, kind });
-                type_id
+                if func.linkage != linkage {
+                    let kind = Kind::Func(Func { linkage, ..func });
+                    let changed = module.btf.push(Type { name, kind });
+                    // What is tagged on a function is tagged on it with another linkage, too.
+                    for (name, tag) in tags[atom.module.0].get(&type_id).into_iter().flatten() {
+                        let kind = Kind::DeclTag(DeclTag {
+                            ty: changed,
+                            ..*tag
+                        });
+                        module.btf.push(Type { name: *name, kind });
+                    }
+                    module.functions.insert(id, changed);
+                }
             }
             _ => {
                 let returns = TypeId::VOID;
                 let params = Vec::new();
-                let proto = btf.add("", Kind::FuncProto(FuncProto { returns, params }));
+                let proto = made.add("", Kind::FuncProto(FuncProto { returns, params }));
                 let name = atom_name(modules, atom);
                 let name = btf::valid_name(&name);
                 let name = if name.is_empty() { "function" } else { &name };
-                btf.add(name, Kind::Func(Func { proto, linkage }))
+                let type_id = made.add(name, Kind::Func(Func { proto, linkage }));
+                module.functions.remove(&id);
+                module.made.insert(id, type_id);
             }
-        };
-        groups.push(
-            btf,
-            location,
-            [FuncInfo {
-                insn_off: 0,
-                type_id,
-            }],
-        );
+        }
     }
-    groups.0
+    made
+}
+
+/// A program is global, and so is what is verified alone; but never what its own object keeps to itself.
+fn linkage(modules: &[Module<'_>], atom: &Atom<'_>, options: &Options) -> Linkage {
+    let object = &modules[atom.module.0].object;
+    let is_program = match atom.home {
+        Home::Program(_) => atom.symbols.iter().any(|id| {
+            let symbol = &object.symbols[id.0];
+            symbol.value == atom.start && symbol.binding != Binding::Local
+        }),
+        Home::Text | Home::ReadOnly(_) | Home::Data(_) | Home::Zeroed(_) | Home::Named(_) => false,
+    };
+    if is_program || atom.home == Home::Text && is_verified_alone(modules, atom, options) {
+        Linkage::Global
+    } else {
+        Linkage::Static
+    }
+}
+
+/// The tags of each type.
+fn tags(btf: &Btf) -> BTreeMap<TypeId, Vec<(StrId, DeclTag)>> {
+    let mut tags: BTreeMap<TypeId, Vec<(StrId, DeclTag)>> = BTreeMap::new();
+    for (_, ty) in btf.iter() {
+        if let Kind::DeclTag(tag) = &ty.kind {
+            tags.entry(tag.ty).or_default().push((ty.name, *tag));
+        }
+    }
+    tags
+}
+
+/// The functions of the output in order, each with its type.
+pub(super) fn functions(
+    atoms: &Atoms<'_>,
+    layout: &Layout<'_>,
+    described: &[Described<'_>],
+) -> Vec<(Location, TypeId)> {
+    placed_code(atoms, layout)
+        .filter_map(|(id, location)| {
+            let module = &described[atoms.get(id).module.0];
+            Some((location, *module.functions.get(&id)?))
+        })
+        .collect()
+}
+
+/// One func_info for each function.
+pub(super) fn func_info(
+    btf: &mut Btf,
+    layout: &Layout<'_>,
+    functions: &[(Location, TypeId)],
+    numbers: &Renumbering,
+) -> Vec<Group<FuncInfo>> {
+    let mut groups = Groups::new(layout);
+    for (location, id) in functions {
+        let record = FuncInfo {
+            insn_off: 0,
+            type_id: numbers.get(*id),
+        };
+        groups.push(btf, *location, [record]);
+    }
+    groups.groups
 }
 
 /// The source lines of each function, the first at its first instruction.
@@ -79,7 +145,7 @@ pub(super) fn lines(
 ) -> Vec<Group<LineInfo>> {
     let mut groups = Groups::new(layout);
     if described.iter().all(|module| module.lines.is_empty()) {
-        return groups.0;
+        return groups.groups;
     }
     for (id, location) in placed_code(atoms, layout) {
         let atom = atoms.get(id);
@@ -103,7 +169,7 @@ pub(super) fn lines(
             .collect();
         groups.push(btf, location, lines);
     }
-    groups.0
+    groups.groups
 }
 
 /// Ascending, one a place, on first slots only, beginning at the beginning.
@@ -130,10 +196,12 @@ fn tidy_lines(atom: &Atom<'_>, records: &[LineInfo]) -> Vec<LineInfo> {
     by_place.into_values().collect()
 }
 
+/// The CO-RE relocations of each function, ascending.
 pub(super) fn core_relos(
     btf: &mut Btf,
     layout: &Layout<'_>,
     described: &[Described<'_>],
+    numbers: &Renumbering,
 ) -> Vec<Group<CoreRelo>> {
     let mut groups = Groups::new(layout);
     for module in described {
@@ -148,6 +216,7 @@ pub(super) fn core_relos(
                 .iter()
                 .map(|relo| CoreRelo {
                     access: copy(btf, &source.btf, relo.access),
+                    type_id: numbers.get(relo.type_id),
                     ..*relo
                 })
                 .collect();
@@ -155,7 +224,7 @@ pub(super) fn core_relos(
             groups.push(btf, location, relos);
         }
     }
-    groups.0
+    groups.groups
 }
 
 fn copy(btf: &mut Btf, source: &Btf, text: StrId) -> StrId {
@@ -163,29 +232,39 @@ fn copy(btf: &mut Btf, source: &Btf, text: StrId) -> StrId {
 }
 
 /// Records by section of the output.
-struct Groups<'l, R>(Vec<Group<R>>, &'l Layout<'l>);
+struct Groups<'l, R> {
+    groups: Vec<Group<R>>,
+    /// Which group a section of the output has.
+    of_section: BTreeMap<usize, usize>,
+    layout: &'l Layout<'l>,
+}
 
 impl<'l, R: Record> Groups<'l, R> {
     fn new(layout: &'l Layout<'l>) -> Self {
-        Self(Vec::new(), layout)
+        Self {
+            groups: Vec::new(),
+            of_section: BTreeMap::new(),
+            layout,
+        }
     }
 
     /// Adds records that count from a place.
     fn push(&mut self, btf: &mut Btf, location: Location, records: impl IntoIterator<Item = R>) {
-        let section = btf
-            .strings
-            .intern(self.1.sections[location.section].home.name());
-        let base = location.offset as u32;
-        let records = records.into_iter().map(|record| {
-            let at = base + record.insn_off();
-            record.at(at)
+        let groups = &mut self.groups;
+        let index = *self.of_section.entry(location.section).or_insert_with(|| {
+            let name = self.layout.sections[location.section].home.name();
+            groups.push(Group {
+                section: btf.strings.intern(name),
+                records: Vec::new(),
+            });
+            groups.len() - 1
         });
-        match self.0.iter_mut().find(|group| group.section == section) {
-            Some(group) => group.records.extend(records),
-            None => self.0.push(Group {
-                section,
-                records: records.collect(),
-            }),
-        }
+        let base = location.offset as u32;
+        groups[index]
+            .records
+            .extend(records.into_iter().map(|record| {
+                let at = base + record.insn_off();
+                record.at(at)
+            }));
     }
 }

@@ -1,0 +1,231 @@
+//! Pass 8, first half: what each module's own types say about what is live, at its place in the output.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::atoms::{AtomId, Atoms};
+use super::inputs::{Module, ModuleId};
+use super::place::{Layout, Location};
+use crate::btf::{self, Btf, Kind, Linkage, TypeId, Var, VarSecinfo};
+use crate::btf_ext::{CoreRelo, Group, LineInfo, Record};
+use crate::elf::{Place, SectionIndex};
+
+/// Sections of variables and functions that are the kernel's or libbpf's: declared here, defined elsewhere.
+pub(super) const EXTERN_SECTIONS: [&str; 2] = [".ksyms", ".kconfig"];
+
+/// What one module's types say about what is live.
+pub(super) struct Described<'m> {
+    /// The module's types as it wrote them: the names in its records are of their strings.
+    pub(super) source: Option<&'m super::inputs::Types>,
+    /// The same, repaired.
+    pub(super) btf: Btf,
+    /// Its functions by atom.
+    pub(super) functions: BTreeMap<AtomId, TypeId>,
+    /// Its functions that the compiler did not describe, by atom; their types are not in `btf`.
+    pub(super) made: BTreeMap<AtomId, TypeId>,
+    /// Its source lines by atom, at bytes from the atom's start.
+    pub(super) lines: BTreeMap<AtomId, Vec<LineInfo>>,
+    /// Its CO-RE relocations by atom, at bytes from the atom's start.
+    pub(super) core_relos: BTreeMap<AtomId, Vec<CoreRelo>>,
+    /// Its variables by place.
+    pub(super) vars: Vec<(Location, VarSecinfo)>,
+    /// What it declares and others define, by section.
+    pub(super) externs: Vec<(&'static str, VarSecinfo)>,
+}
+
+impl<'m> Described<'m> {
+    /// Finds the records and variables of live functions and sections. `externs` are the symbols that stay undefined.
+    pub(super) fn find(
+        id: ModuleId,
+        module: &'m Module<'_>,
+        atoms: &Atoms<'_>,
+        layout: &Layout<'_>,
+        externs: &BTreeSet<&str>,
+    ) -> Self {
+        let mut described = Self {
+            source: module.types.as_ref(),
+            btf: Btf::new(),
+            functions: BTreeMap::new(),
+            made: BTreeMap::new(),
+            lines: BTreeMap::new(),
+            core_relos: BTreeMap::new(),
+            vars: Vec::new(),
+            externs: Vec::new(),
+        };
+        let Some(types) = &module.types else {
+            return described;
+        };
+        let finder = Finder {
+            id,
+            module,
+            atoms,
+            layout,
+        };
+        for (atom, record) in finder.records(&types.btf, &types.ext.func_info) {
+            // A function starts where its atom does; anything else describes nothing we know.
+            if record.insn_off == 0 {
+                described.functions.entry(atom).or_insert(record.type_id);
+            }
+        }
+        for (atom, record) in finder.records(&types.btf, &types.ext.line_info) {
+            described.lines.entry(atom).or_default().push(record);
+        }
+        for (atom, record) in finder.records(&types.btf, &types.ext.core_relos) {
+            described.core_relos.entry(atom).or_default().push(record);
+        }
+        described.find_vars(&finder, &types.btf, externs);
+        described.btf = btf::repair(types.btf.clone());
+        described
+    }
+
+    /// Shows each type id of `btf` that it holds.
+    pub(super) fn visit_types(&mut self, mut visit: impl FnMut(&mut TypeId)) {
+        self.functions.values_mut().for_each(&mut visit);
+        for relo in self.core_relos.values_mut().flatten() {
+            visit(&mut relo.type_id);
+        }
+        for (_, var) in &mut self.vars {
+            visit(&mut var.ty);
+        }
+        for (_, var) in &mut self.externs {
+            visit(&mut var.ty);
+        }
+    }
+
+    /// Counts the functions that were made among its own, once all types are of one section.
+    pub(super) fn adopt(&mut self, number: impl Fn(TypeId) -> TypeId) {
+        let made = std::mem::take(&mut self.made);
+        self.functions
+            .extend(made.into_iter().map(|(atom, id)| (atom, number(id))));
+    }
+
+    /// The types that its CO-RE relocations start from.
+    pub(super) fn core_types(&self) -> impl Iterator<Item = TypeId> + '_ {
+        self.core_relos.values().flatten().map(|relo| relo.type_id)
+    }
+
+    /// The variables of live sections, at their places in the output.
+    fn find_vars(&mut self, finder: &Finder<'_, '_>, btf: &Btf, externs: &BTreeSet<&str>) {
+        let lost: BTreeSet<&str> = finder.module.lost_names().collect();
+        for (_, ty) in btf.iter() {
+            let Kind::Datasec(section) = &ty.kind else {
+                continue;
+            };
+            let name = btf.name(ty.name);
+            if let Some(extern_section) = EXTERN_SECTIONS.iter().find(|known| **known == name) {
+                for var in &section.vars {
+                    if externs.contains(btf.type_name(var.ty)) {
+                        self.externs.push((extern_section, *var));
+                    }
+                }
+                continue;
+            }
+            let homes = finder.sections_named(name);
+            for var in &section.vars {
+                // What is declared here is described where it is defined, and so is what gave way to another.
+                let linkage = match btf.get(var.ty).map(|ty| &ty.kind) {
+                    Some(Kind::Var(Var { linkage, .. })) => *linkage,
+                    _ => continue,
+                };
+                let name = btf.type_name(var.ty);
+                let defined_elsewhere = match linkage {
+                    Linkage::Extern => true,
+                    Linkage::Global => lost.contains(name),
+                    Linkage::Static => false,
+                };
+                if defined_elsewhere {
+                    continue;
+                }
+                let Some(location) = finder.place(&homes, name, var.offset) else {
+                    continue;
+                };
+                let size = match (var.size, btf.size_of(var.ty)) {
+                    (0, Some(size)) => u32::try_from(size).unwrap_or(0),
+                    (size, _) => size,
+                };
+                // The kernel wants room for the whole variable (`btf_datasec_resolve`).
+                let fits = btf
+                    .size_of(var.ty)
+                    .is_none_or(|need| need <= u64::from(size));
+                if size > 0 && fits {
+                    self.vars.push((location, VarSecinfo { size, ..*var }));
+                }
+            }
+        }
+    }
+}
+
+/// Finds the atoms of a module that its types speak of by section name and offset.
+struct Finder<'f, 'a> {
+    id: ModuleId,
+    module: &'f Module<'a>,
+    atoms: &'f Atoms<'a>,
+    layout: &'f Layout<'a>,
+}
+
+impl Finder<'_, '_> {
+    /// The records of live atoms, their offsets counted from the atom's start.
+    fn records<R: Record + Copy>(&self, btf: &Btf, groups: &[Group<R>]) -> Vec<(AtomId, R)> {
+        let mut found = Vec::new();
+        for group in groups {
+            let name = btf.name(group.section);
+            let Some((section, _)) = self.module.object.section_named(name) else {
+                continue;
+            };
+            for record in &group.records {
+                let at = u64::from(record.insn_off());
+                let Some(id) = self.atoms.at(self.id, section, at) else {
+                    continue;
+                };
+                let atom = self.atoms.get(id);
+                if self.layout.place(id).is_some() && at < atom.end {
+                    // Sections are smaller than 2 GiB, so the distance fits.
+                    found.push((id, record.at((at - atom.start) as u32)));
+                }
+            }
+        }
+        found
+    }
+
+    /// The sections of a name. Where an object has more than one, variables are told apart by their symbols.
+    fn sections_named(&self, name: &str) -> SectionsNamed<'_> {
+        let object = &self.module.object;
+        let all: Vec<SectionIndex> = object
+            .sections()
+            .filter(|(_, section)| section.name == name)
+            .map(|(index, _)| index)
+            .collect();
+        let mut of_symbol = BTreeMap::new();
+        if all.len() > 1 {
+            for symbol in &object.symbols {
+                if let Place::Section(section) = symbol.place
+                    && all.binary_search(&section).is_ok()
+                {
+                    of_symbol.insert(symbol.name, section);
+                }
+            }
+        }
+        SectionsNamed {
+            first: all.first().copied(),
+            of_symbol,
+        }
+    }
+
+    /// Where a variable lies in the output.
+    fn place(&self, homes: &SectionsNamed<'_>, var: &str, offset: u32) -> Option<Location> {
+        let section = homes.of_symbol.get(var).copied().or(homes.first)?;
+        let offset = u64::from(offset);
+        let id = self.atoms.at(self.id, section, offset)?;
+        let location = self.layout.place(id)?;
+        Some(Location {
+            offset: location.offset + (offset - self.atoms.get(id).start),
+            ..location
+        })
+    }
+}
+
+/// The sections of one name in a module.
+struct SectionsNamed<'f> {
+    first: Option<SectionIndex>,
+    /// Which one a variable is in, where there are several.
+    of_symbol: BTreeMap<&'f str, SectionIndex>,
+}
