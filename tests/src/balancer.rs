@@ -11,9 +11,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use xdplb_loader::netlink;
 
 use crate::files::Folder;
 use crate::netns::Netns;
+use crate::rtnl;
 use crate::run::{self, Output};
 use crate::topology::{Mode, Topology};
 
@@ -224,11 +226,13 @@ impl Drop for Balancer<'_> {
         // Nothing here may fail the test a second time; the namespace takes the rest with it.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        for mode in ["xdpgeneric", "xdpdrv"] {
-            let _ = self
-                .topology
-                .lb
-                .ip(&format!("link set dev veth6 {mode} off"));
-        }
+        let _ = self.topology.lb.run(|| {
+            let (socket, ifindex) = (netlink::Socket::open()?, rtnl::index("veth6")?);
+            for mode in [netlink::Mode::Generic, netlink::Mode::Native] {
+                // In one of the two there is nothing.
+                let _ = socket.detach_xdp(ifindex, mode, netlink::Expect::Anything);
+            }
+            Ok(())
+        });
     }
 }

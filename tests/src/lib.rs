@@ -12,6 +12,7 @@ pub mod ping;
 pub mod privilege;
 pub mod program;
 pub mod refusal;
+pub mod rtnl;
 pub mod run;
 pub mod scenarios;
 pub mod server;

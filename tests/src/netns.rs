@@ -5,7 +5,7 @@
 //! descriptor wherever it takes a name.
 
 use std::fs::File;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::panic::resume_unwind;
 use std::process::{Command, Stdio};
@@ -16,6 +16,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 
+use crate::rtnl::{self, Change, Device, Rtnl};
 use crate::run;
 
 /// A network namespace. Dropping it takes down all that is in it.
@@ -44,15 +45,31 @@ impl Netns {
                     std::fs::write(&switch, "1").with_context(|| switch.clone())?;
                 }
             }
+            Rtnl::open()?.set("lo", Change::Up)?;
             let path = "/proc/thread-self/ns/net";
             Ok(OwnedFd::from(File::open(path).context(path)?))
         })?;
-        let namespace = Self {
+        Ok(Self {
             name: name.into(),
             handle,
-        };
-        namespace.ip("link set dev lo up")?;
-        Ok(namespace)
+        })
+    }
+
+    /// Its descriptor.
+    pub fn handle(&self) -> BorrowedFd<'_> {
+        self.handle.as_fd()
+    }
+
+    /// Changes its network, by a socket that is inside.
+    pub fn wire(&self, action: impl FnOnce(&Rtnl) -> Result<()> + Send) -> Result<()> {
+        self.run(|| action(&Rtnl::open()?))
+            .with_context(|| format!("network namespace {}", self.name))
+    }
+
+    /// The devices inside.
+    pub fn devices(&self) -> Result<Vec<Device>> {
+        self.run(|| Rtnl::open()?.devices())
+            .with_context(|| format!("network namespace {}", self.name))
     }
 
     /// What errors call it.
@@ -136,10 +153,8 @@ impl Netns {
 
     /// The index of a device inside.
     pub fn ifindex(&self, ifname: &str) -> Result<u32> {
-        let index = self.link(ifname)?["ifindex"].as_u64();
-        index
-            .and_then(|index| u32::try_from(index).ok())
-            .with_context(|| format!("{ifname} in {} has no index", self.name))
+        self.run(|| rtnl::index(ifname))
+            .with_context(|| format!("network namespace {}", self.name))
     }
 }
 

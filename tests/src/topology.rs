@@ -12,14 +12,13 @@
 //! side is NET.254, …:00:fe. Offloads stay as the kernel sets them.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::process::Command;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
 use crate::netns::Netns;
-use crate::run;
+use crate::rtnl::{self, Change, Port, Xdp};
 use crate::server::Server;
 use crate::xdp::{self, Stub};
 
@@ -130,84 +129,73 @@ impl Topology {
     }
 
     fn wire(&self) -> Result<()> {
-        self.bridge.ip(
-            "link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0\n\
-             link set dev br0 up",
-        )?;
+        self.bridge.wire(|rtnl| {
+            rtnl.bridge("br0")?;
+            rtnl.set("br0", Change::Up)
+        })?;
         self.pair("veth2", &self.backends[0], "veth3", 2)?;
         self.pair("veth4", &self.backends[1], "veth5", 3)?;
         self.pair("veth7", &self.lb, "veth6", 10)?;
         let Some(router) = &self.router else {
             self.pair("veth1", &self.clients, "veth0", 1)?;
-            return self.more_clients(&self.net(0)[..3], 24);
+            return self.more_clients(self.plan.net);
         };
         self.pair("veth1", router, "veth8", 0xfe)?;
         router.run(|| Ok(std::fs::write("/proc/sys/net/ipv4/ip_forward", "1")?))?;
-        router.ip(&format!(
-            "link add veth9 type veth peer name veth0 netns {}\n\
-             address add 10.1.0.254/24 dev veth9\n\
-             link set dev veth9 up",
-            self.clients.path()
-        ))?;
-        self.clients
-            .ip("link set dev veth0 address de:ad:be:ef:01:01\n\
-             address add 10.1.0.1/24 dev veth0\n\
-             link set dev veth0 up\n\
-             route add default via 10.1.0.254")?;
-        self.more_clients(&[10, 1, 0], 24)
+        let gateway = Ipv4Addr::new(10, 1, 0, 254);
+        router.wire(|rtnl| {
+            rtnl.veth("veth9", "veth0", self.clients.handle())?;
+            rtnl.address("veth9", gateway, 24)?;
+            rtnl.set("veth9", Change::Up)
+        })?;
+        self.clients.wire(|rtnl| {
+            rtnl.set("veth0", Change::Mac([0xde, 0xad, 0xbe, 0xef, 1, 1]))?;
+            rtnl.address("veth0", Ipv4Addr::new(10, 1, 0, 1), 24)?;
+            rtnl.set("veth0", Change::Up)?;
+            rtnl.default_route(gateway)
+        })?;
+        self.more_clients([10, 1, 0])
     }
 
     /// A veth pair from the bridge to a host, made in the two namespaces themselves.
     fn pair(&self, port: &str, host: &Netns, device: &str, number: u8) -> Result<()> {
-        self.bridge.ip(&format!(
-            "link add {port} type veth peer name {device} netns {}\n\
-             link set dev {port} master br0 up",
-            host.path()
-        ))?;
+        self.bridge.wire(|rtnl| {
+            rtnl.veth(port, device, host.handle())?;
+            rtnl.set(port, Change::Master("br0"))?;
+            rtnl.set(port, Change::Up)
+        })?;
         // The tutorial's MACs carry the address's decimal digits: .10 is …:00:10.
         let mac = if number == 10 { 0x10 } else { number };
-        let address = if number == 0xfe { 254 } else { number };
-        host.ip(&format!(
-            "link set dev {device} address de:ad:be:ef:00:{mac:02x}\n\
-             address add {}/24 dev {device}\n\
-             link set dev {device} up",
-            self.net(address).map(|byte| byte.to_string()).join(".")
-        ))
+        host.wire(|rtnl| {
+            rtnl.set(device, Change::Mac([0xde, 0xad, 0xbe, 0xef, 0, mac]))?;
+            rtnl.address(device, self.address(number), 24)?;
+            rtnl.set(device, Change::Up)
+        })
     }
 
-    fn more_clients(&self, net: &[u8], prefix: u8) -> Result<()> {
-        let [a, b, c] = [net[0], net[1], net[2]];
-        let lines: String = (1..self.plan.clients)
-            .map(|number| {
-                format!(
-                    "address add {a}.{b}.{c}.{}/{prefix} dev veth0\n",
-                    100 + number
-                )
+    fn more_clients(&self, [a, b, c]: [u8; 3]) -> Result<()> {
+        self.clients.wire(|rtnl| {
+            (1..self.plan.clients).try_for_each(|number| {
+                rtnl.address("veth0", Ipv4Addr::new(a, b, c, 100 + number), 24)
             })
-            .collect();
-        if lines.is_empty() {
-            Ok(())
-        } else {
-            self.clients.ip(&lines)
-        }
+        })
     }
 
     /// Until the ports forward a frame can be lost, and with it the seconds until TCP sends it again.
     fn wait_until_forwarding(&self) -> Result<()> {
         let end = Instant::now() + Duration::from_secs(10);
         loop {
-            let forwarding = self
-                .bridge
-                .links()?
+            let devices = self.bridge.devices()?;
+            let forwarding = devices
                 .iter()
-                .filter(|link| link["linkinfo"]["info_slave_data"]["state"] == "forwarding")
+                .filter(|device| device.port == Some(Port::Forwarding))
                 .count();
             if forwarding == 4 {
                 return Ok(());
             }
             ensure!(
                 Instant::now() < end,
-                "br0: {forwarding} of 4 ports forward after 10 s"
+                "br0: {forwarding} of 4 ports forward after 10 s: {devices:?}"
             );
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -264,12 +252,7 @@ impl Topology {
     /// Makes a device compute the checksums of what it sends, which veth otherwise leaves undone
     /// (CHECKSUM_PARTIAL) and whoever gets such a packet does not look at. After that the receiver does.
     pub fn compute_checksums(namespace: &Netns, device: &str) -> Result<()> {
-        let mut command = Command::new("ethtool");
-        command.args(["--offload", device, "tx", "off"]);
-        namespace.enter(&mut command)?;
-        let output = run::output(command, Duration::from_secs(20))?;
-        ensure!(output.code == Some(0), "ethtool, {device}: {output:?}");
-        Ok(())
+        namespace.run(|| rtnl::transmit_checksums_off(device))
     }
 
     /// An error when a client or server has thrown a segment away for its checksum.
@@ -304,12 +287,11 @@ impl Topology {
 
     /// An error that shows which XDP program is still on an interface of the balancer's, if one is.
     pub fn check_detached(&self) -> Result<()> {
-        for link in self.lb.links()? {
-            let name = &link["ifname"];
+        for device in self.lb.devices()? {
             ensure!(
-                link.get("xdp").is_none(),
-                "{name} still runs a program: {}",
-                link["xdp"]
+                device.xdp == Xdp::None,
+                "{} still runs a program: {device:?}",
+                device.name
             );
         }
         Ok(())
