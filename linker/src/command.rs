@@ -83,6 +83,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
         .collect();
     let options = Options {
         exports: exports(&arguments)?,
+        ..Options::default()
     };
     let output = link::link(&inputs, &options)?;
     let path = &arguments.output;

@@ -22,7 +22,8 @@ fn an_undefined_symbol_names_who_wants_it() {
     source.relocate(xdp, 8, Call, symbol);
     check_error(
         &[&source],
-        "1.o: xdp+0x8 (insn 1 in `prog`): `core::panicking::panic` is not defined by any input",
+        "1.o: xdp+0x8 (insn 1 in `prog`): `core::panicking::panic` is not defined by any input
+  try:  compile with lto = \"fat\", so that `core` takes part; if this is a panic, avoid it",
     );
 }
 
@@ -42,7 +43,8 @@ fn a_panic_is_shown_where_its_author_can_help() {
         &[&source],
         "1.o: .text.look+0x8 (insn 1 in `prog::look`): this can panic (`core::panicking::panic_bounds_check`), \
          and BPF has no way to
-  reached by `prog` -> `prog::look`",
+  called by `prog`, insn 0
+  try:  `get(index)` and handle None, or compare the index with the length first",
     );
 }
 
@@ -51,7 +53,9 @@ fn a_loop_for_ever_is_a_panic() {
     let (source, _) = program(&[mov(0, 1), goto(-1)]);
     check_error(
         &[&source],
-        "1.o: xdp+0x8 (insn 1 in `prog`): this can panic, and BPF has no way to",
+        "1.o: xdp+0x8 (insn 1 in `prog`): this can panic, and BPF has no way to
+  try:  handle the case: return an action where the program would panic; opt-level 3 and lto = \"fat\" remove checks \
+         that cannot fail",
     );
 }
 
@@ -62,7 +66,9 @@ fn llvms_trap_is_a_panic() {
     source.relocate(xdp, 0, Call, symbol);
     check_error(
         &[&source],
-        "1.o: xdp+0x0 (insn 0 in `prog`): this can panic, and BPF has no way to",
+        "1.o: xdp+0x0 (insn 0 in `prog`): this can panic, and BPF has no way to
+  try:  handle the case: return an action where the program would panic; opt-level 3 and lto = \"fat\" remove checks \
+         that cannot fail",
     );
 }
 

@@ -1,159 +1,118 @@
 //! Pass 5: refuses what the kernel would refuse later, while the source line is at hand.
+//!
+//! Only what stays is checked. Every check adds to one list, so that one link shows all there is to mend; what only
+//! some kernels refuse, or what the instructions alone cannot prove, becomes a warning.
 
-use super::atoms::{AtomId, Atoms};
-use super::inputs::Module;
-use super::live::Live;
-use super::resolve::{self, Reference, References, Target, target_name};
-use super::source::atom_name;
-use super::types::is_declared_extern;
-use super::{LinkError, Problem};
-use crate::elf::RelocationKind;
-use crate::insn::{BPF_PSEUDO_CALL, Insn, steps};
+mod arguments;
+mod atomics;
+mod chains;
+mod instructions;
+mod panics;
+mod symbols;
 
-/// What LLVM calls where the program must not arrive (`unreachable`), since LLVM 21.
-const TRAP: &str = "__bpf_trap";
+use std::collections::BTreeMap;
 
-/// Checks every live atom.
-pub(super) fn code(
-    modules: &[Module<'_>],
-    atoms: &Atoms<'_>,
-    references: &References,
-    live: &Live,
-) -> Result<(), LinkError> {
-    for id in atoms.ids().filter(|id| live.contains(*id)) {
-        let site = Checked {
-            modules,
-            atoms,
-            live,
-            id,
+use super::LinkError;
+use super::atoms::AtomId;
+use super::calls::Calls;
+use super::frames::frame;
+use super::problem::Problem;
+use super::refusal::Refusal;
+use super::view::View;
+
+/// What the checks have found so far.
+#[derive(Default)]
+struct Findings {
+    /// With the place in the link, to print them in the order of the inputs.
+    refused: Vec<(AtomId, u64, Refusal)>,
+    doubts: Vec<(AtomId, u64, Refusal)>,
+}
+
+impl Findings {
+    /// Refused, unless the command line says that this check only warns.
+    fn refuse(&mut self, view: &View<'_, '_>, at: (AtomId, u64), refusal: Refusal) {
+        let allowed = refusal
+            .problem
+            .check()
+            .is_some_and(|check| view.options.allow.contains(&check));
+        let list = if allowed {
+            &mut self.doubts
+        } else {
+            &mut self.refused
         };
-        for reference in &references[id.0] {
-            site.reference(reference)?;
-        }
-        if atoms.get(id).home.is_code() {
-            site.instructions(&references[id.0])?;
-        }
+        list.push((at.0, at.1, refusal));
     }
-    Ok(())
+
+    /// What one place shows, without more evidence than the place itself.
+    fn found(&mut self, view: &View<'_, '_>, id: AtomId, offset: u64, problem: Problem) {
+        self.refuse(view, (id, offset), view.refusal(id, offset, problem));
+    }
+
+    fn warn(&mut self, at: (AtomId, u64), refusal: Refusal) {
+        self.doubts.push((at.0, at.1, refusal));
+    }
+}
+
+fn in_order(mut found: Vec<(AtomId, u64, Refusal)>) -> Vec<Refusal> {
+    found.sort_by_key(|(id, offset, _)| (*id, *offset));
+    let mut found: Vec<Refusal> = found.into_iter().map(|(_, _, refusal)| refusal).collect();
+    found.dedup();
+    found
+}
+
+/// Checks every live atom. What comes back are warnings.
+pub(super) fn code(view: &View<'_, '_>) -> Result<Vec<Refusal>, LinkError> {
+    let mut findings = Findings::default();
+    symbols::check(view, &mut findings);
+    let mut frames = BTreeMap::new();
+    for id in view.functions() {
+        let insns = view.insns(id);
+        if instructions::check(view, id, &insns, &mut findings) {
+            // From here on the function's jumps stay within it.
+            atomics::check(view, id, &insns, &mut findings);
+            frames.insert(id, frame(view, id, &insns));
+        }
+        arguments::check(view, id, &mut findings);
+    }
+    panics::check(view, &mut findings);
+    chains::check(view, &Calls::new(view, frames), &mut findings);
+    if findings.refused.is_empty() {
+        Ok(in_order(findings.doubts))
+    } else {
+        Err(LinkError::Refused(in_order(findings.refused)))
+    }
 }
 
 /// Rust's own functions, which no author of a program can change.
 fn is_library(function: &str) -> bool {
-    [
-        "core::", "<core::", "alloc::", "<alloc::", "std::", "<std::",
-    ]
-    .iter()
-    .any(|library| function.starts_with(library))
+    let path = function.trim_start_matches(['<', '&', '[', '*']);
+    ["core::", "alloc::", "std::", "__rustc::", "rust_begin_unwind"]
+        .iter()
+        .any(|library| path.starts_with(library))
+        // `<u8 as core::fmt::Debug>::fmt`: a trait of core on a type without a path of its own.
+        || path.split_once(" as core::").is_some_and(|(ty, _)| !ty.contains("::"))
 }
 
-/// The atom that is being checked, with what its errors need.
-struct Checked<'c, 'a> {
-    modules: &'c [Module<'a>],
-    atoms: &'c Atoms<'a>,
-    live: &'c Live,
-    id: AtomId,
-}
+#[cfg(test)]
+mod tests {
+    use super::is_library;
 
-impl Checked<'_, '_> {
-    fn fail(&self, offset: u64, problem: Problem) -> Result<(), LinkError> {
-        let way = self.live.way(self.id, offset);
-        Err(self.error(&way, problem))
-    }
-
-    /// A panic is reported where the author can do something about it: at the last call on the way to it that is not
-    /// in Rust's own library.
-    fn panic(&self, offset: u64) -> Result<(), LinkError> {
-        let mut way = self.live.way(self.id, offset);
-        let mut function = None;
-        while let Some((last, _)) = way.last()
-            && way.len() > 1
-            && is_library(&self.name(*last))
-        {
-            function = Some(self.name(*last));
-            way.pop();
+    #[test]
+    fn the_library_is_known_by_its_paths() {
+        for name in [
+            "core::panicking::panic",
+            "<core::option::Option<u8>>::unwrap",
+            "__rustc::rust_begin_unwind",
+            "<usize as core::slice::index::SliceIndex<[u8]>>::index",
+            "<[u8] as core::ops::index::Index<usize>>::index",
+        ] {
+            assert!(is_library(name), "{name}");
         }
-        Err(self.error(&way, Problem::Panic(function)))
-    }
-
-    fn name(&self, id: AtomId) -> String {
-        atom_name(self.modules, self.atoms.get(id))
-    }
-
-    fn error(&self, way: &[(AtomId, u64)], problem: Problem) -> LinkError {
-        let (id, offset) = way.last().copied().unwrap_or((self.id, 0));
-        let path = way.iter().map(|(id, _)| self.name(*id)).collect();
-        resolve::at(self.modules, self.atoms.get(id), offset, path, problem)
-    }
-
-    fn reference(&self, reference: &Reference) -> Result<(), LinkError> {
-        let atom = self.atoms.get(self.id);
-        let name = || target_name(self.modules, self.atoms, reference.target);
-        match reference.target {
-            Target::External { module, symbol } => {
-                let module = &self.modules[module.0];
-                let symbol = &module.object.symbols[symbol.0];
-                if symbol.name == TRAP {
-                    self.panic(reference.offset)
-                } else if is_declared_extern(module, symbol.name) {
-                    Ok(())
-                } else {
-                    self.fail(reference.offset, Problem::Undefined(name()))
-                }
-            }
-            Target::Atom { atom: id, offset } => {
-                let target = self.atoms.get(id);
-                let is_function = target.home.is_code();
-                if is_function && offset != 0
-                    || reference.kind == RelocationKind::Call && !is_function
-                {
-                    return self.fail(reference.offset, Problem::NotAFunction(name(), offset));
-                }
-                if !(0..=(target.end - target.start) as i64).contains(&offset) {
-                    return self.fail(reference.offset, Problem::PastEnd(name(), offset));
-                }
-                match atom.home {
-                    super::atoms::Home::ReadOnly(_)
-                    | super::atoms::Home::Data(_)
-                    | super::atoms::Home::Zeroed(_) => {
-                        self.fail(reference.offset, Problem::PointerInData(name()))
-                    }
-                    super::atoms::Home::Program(_)
-                    | super::atoms::Home::Text
-                    | super::atoms::Home::Named(_) => Ok(()),
-                }
-            }
+        for name in [
+            "prog::core::look",
+            "<prog::Table as core::ops::index::Index<usize>>::index",
+        ] {
+            assert!(!is_library(name), "{name}");
         }
-    }
-
-    fn instructions(&self, references: &[Reference]) -> Result<(), LinkError> {
-        let atom = self.atoms.get(self.id);
-        let (chunks, rest) = atom.data.as_chunks();
-        let insns: Vec<Insn> = chunks.iter().map(|chunk| Insn::decode(*chunk)).collect();
-        let end = insns.len() as i64;
-        if !rest.is_empty() || atom.data.len() as u64 != atom.end - atom.start {
-            return self.fail(atom.data.len() as u64, Problem::CutCode);
-        }
-        for step in steps(&insns) {
-            let offset = step.at.byte_offset();
-            if step.insn.is_ld_imm64() && step.second.is_none() {
-                return self.fail(offset, Problem::CutCode);
-            }
-            if step.insn.is_self_jump() {
-                return self.panic(offset);
-            }
-            if let Some(distance) = step.insn.jump_distance() {
-                let target = i64::from(step.at.0) + 1 + i64::from(distance);
-                if !(0..end).contains(&target) {
-                    return self.fail(offset, Problem::JumpOut(target * Insn::SIZE as i64));
-                }
-            }
-            let settled = references
-                .binary_search_by_key(&offset, |reference| reference.offset)
-                .is_ok();
-            if step.insn.is_call() && step.insn.src == BPF_PSEUDO_CALL && !settled {
-                return self.fail(offset, Problem::Nowhere);
-            }
-        }
-        Ok(())
     }
 }

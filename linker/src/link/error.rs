@@ -1,7 +1,8 @@
-//! Why a link failed: where, what, and the evidence.
+//! Why a link failed: where, what, and the evidence. What the checks refuse is in [`super::refusal`].
 
 use std::fmt;
 
+use super::refusal::{Refusal, joined};
 use super::source::SourceLine;
 use crate::ParseError;
 use crate::insn::InsnIndex;
@@ -21,12 +22,23 @@ pub enum LinkError {
     #[error("nothing to link: no input holds a BPF object")]
     Empty,
     /// Something is wrong at one place of an input.
-    #[error("{site}: {problem}{}", .site.evidence())]
+    #[error("{site}: {problem}{}{}", .site.source_line(), .site.reached())]
     At {
         /// The place.
         site: Box<Site>,
         /// What is wrong there.
-        problem: Problem,
+        problem: super::Problem,
+    },
+    /// What the kernel would refuse later: everything that was found, in the order of the inputs.
+    #[error("{}", joined(.0))]
+    Refused(Vec<Refusal>),
+    /// A report was asked for about a symbol that no input has.
+    #[error("`{name}` is in no input{}", try_names(.near))]
+    UnknownSymbol {
+        /// The name as it was given.
+        name: String,
+        /// Names that look like it.
+        near: Vec<String>,
     },
     /// Two inputs define the same symbol.
     #[error("{second}: `{symbol}` is already defined in {first}")]
@@ -63,44 +75,6 @@ pub enum LinkError {
     Write(object::write::Error),
 }
 
-/// What is wrong at a [`Site`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Problem {
-    /// No input defines what is wanted here.
-    #[error("`{0}` is not defined by any input")]
-    Undefined(String),
-    /// A panic can be reached, through this function of Rust's library if it was not inlined. It compiled to a jump
-    /// to itself, which the kernel refuses.
-    #[error("this can panic{}, and BPF has no way to", .0.as_ref().map(|f| format!(" (`{f}`)")).unwrap_or_default())]
-    Panic(Option<String>),
-    /// A jump leaves its function.
-    #[error("jump to {0:+#x} leaves the function")]
-    JumpOut(i64),
-    /// A call or a function's address leads to the middle of something.
-    #[error("it refers to byte {1:#x} of `{0}`, where no function starts")]
-    NotAFunction(String, i64),
-    /// The last instruction is cut off, or the function is not a whole number of instructions.
-    #[error("the code ends in the middle of an instruction")]
-    CutCode,
-    /// The relocation does not fit the instruction it applies to.
-    #[error("relocation {0} against `{1}` does not fit this instruction")]
-    WrongInsn(u32, String),
-    /// A relocation leads past the end of what it refers to.
-    #[error("relocation leads to byte {1:#x} of `{0}`, past its end")]
-    PastEnd(String, i64),
-    /// A variable holds an address, which no loader can fill in.
-    #[error(
-        "it holds the address of `{0}`: BPF has no pointers in global data that a loader could fill in"
-    )]
-    PointerInData(String),
-    /// C's tentative definitions have no place.
-    #[error("`{0}` is a tentative definition: compile with -fno-common")]
-    Common(String),
-    /// A call without a relocation, whose distance leads out of its section.
-    #[error("this call leads to no function")]
-    Nowhere,
-}
-
 /// A place in an input, in the words of who has to look there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Site {
@@ -114,8 +88,28 @@ pub struct Site {
     pub function: Option<(String, InsnIndex)>,
     /// The source line, where line_info knows it.
     pub source: Option<SourceLine>,
-    /// The functions on the way from a program to this one, the program first.
-    pub path: Vec<String>,
+    /// How it is reached: who calls this function, who calls that one, up to a program.
+    pub callers: Vec<Caller>,
+}
+
+/// A call on the way to a [`Site`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The function that calls (or takes the address of) the one before it.
+    pub function: String,
+    /// Where in it, counted in instructions; bytes for a variable.
+    pub insn: InsnIndex,
+    /// The source line of the call.
+    pub source: Option<SourceLine>,
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.source {
+            Some(source) => write!(f, "`{}`, {source}", self.function),
+            None => write!(f, "`{}`, insn {}", self.function, self.insn.0),
+        }
+    }
 }
 
 impl fmt::Display for Site {
@@ -129,19 +123,27 @@ impl fmt::Display for Site {
 }
 
 impl Site {
-    /// The lines below the message: the source, and how it is reached.
-    fn evidence(&self) -> String {
-        let mut lines = String::new();
-        if let Some(source) = &self.source {
-            lines += &format!("\n  {}:{}", source.file, source.line);
-            if !source.text.trim().is_empty() {
-                lines += &format!(": {}", source.text.trim());
-            }
-        }
-        if self.path.len() > 1 {
-            let path: Vec<_> = self.path.iter().map(|name| format!("`{name}`")).collect();
-            lines += &format!("\n  reached by {}", path.join(" -> "));
-        }
-        lines
+    /// The line below the message: the source.
+    pub(super) fn source_line(&self) -> String {
+        self.source
+            .as_ref()
+            .map(|source| format!("\n  {source}"))
+            .unwrap_or_default()
     }
+
+    /// The lines that say how it is reached, innermost call first.
+    pub(super) fn reached(&self) -> String {
+        let lines = self.callers.iter();
+        lines
+            .map(|caller| format!("\n  called by {caller}"))
+            .collect()
+    }
+}
+
+fn try_names(names: &[String]) -> String {
+    if names.is_empty() {
+        return String::new();
+    }
+    let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+    format!("\n  try:  {}", names.join(", "))
 }

@@ -13,23 +13,33 @@
 //! loader looks up by section (`.maps`, `license`, `version`, and sections this linker does not know), and the
 //! exported variables.
 
+mod advice;
 mod assemble;
 mod atoms;
+mod calls;
 mod check;
 mod error;
+mod flow;
+mod frames;
 mod inputs;
 mod live;
 mod place;
+mod problem;
 mod records;
+mod refusal;
 mod resolve;
 mod source;
 mod types;
 mod types_found;
+mod view;
 
 use std::collections::BTreeSet;
 
-pub use error::{LinkError, Problem, Site};
+pub use error::{Caller, LinkError, Site};
+pub use problem::{Check, Problem};
+pub use refusal::Refusal;
 pub use source::SourceLine;
+use view::View;
 
 /// One file to link: an object or an archive of objects.
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +55,8 @@ pub struct Input<'a> {
 pub struct Options {
     /// Which variables stay although no instruction refers to them.
     pub exports: Exports,
+    /// Checks that warn instead of refusing.
+    pub allow: BTreeSet<Check>,
 }
 
 /// Variables that someone outside looks up by name, such as the loader that sets a constant before the load.
@@ -65,6 +77,8 @@ pub enum Exports {
 pub struct Output {
     /// The ELF file.
     pub bytes: Vec<u8>,
+    /// What some kernels would refuse, or what looks wrong without being certain.
+    pub warnings: Vec<Refusal>,
 }
 
 /// Links objects and archives into one loadable object.
@@ -76,8 +90,9 @@ pub fn link(inputs: &[Input<'_>], options: &Options) -> Result<Output, LinkError
     let references = resolve::references(&modules, &atoms)?;
     // Every relocation, and every call that needed none, leads to an atom or to a symbol nobody defines.
     let live = live::mark(&modules, &atoms, &references, options)?;
-    check::code(&modules, &atoms, &references, &live)?;
-    // What is live is defined, jumps only within itself, and cannot panic.
+    let view = View::new(&modules, &atoms, &references, &live, options);
+    let warnings = check::code(&view)?;
+    // What is live is defined, jumps only within itself, cannot panic, and fits the kernel's limits.
     let layout = place::layout(&atoms, &live)?;
     // Every live atom has its place in the output.
     let mut image = assemble::image(&modules, &atoms, &references, &layout, options)?;
@@ -85,5 +100,5 @@ pub fn link(inputs: &[Input<'_>], options: &Options) -> Result<Output, LinkError
     // The types describe the live functions and variables, each at its final place, as the kernel wants them.
     image.sections.extend(debug);
     let bytes = crate::elf::write::write(&image).map_err(LinkError::Write)?;
-    Ok(Output { bytes })
+    Ok(Output { bytes, warnings })
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::atoms::{Atom, AtomId, Atoms};
 use super::inputs::{Module, ModuleId, is_definition};
 use super::source::{readable, site};
-use super::{LinkError, Problem, Site};
+use super::{LinkError, Problem};
 use crate::elf::{
     Binding, Place, Relocation, RelocationKind, SectionIndex, Symbol, SymbolIndex, SymbolKind,
 };
@@ -252,23 +252,5 @@ pub(super) fn target_name(modules: &[Module<'_>], atoms: &Atoms<'_>, target: Tar
         Target::External { module, symbol } => {
             readable(modules[module.0].object.symbols[symbol.0].name)
         }
-    }
-}
-
-/// An error at a place of an atom.
-pub(super) fn at(
-    modules: &[Module<'_>],
-    atom: &Atom<'_>,
-    offset: u64,
-    path: Vec<String>,
-    problem: Problem,
-) -> LinkError {
-    let site = Site {
-        path,
-        ..site(modules, atom, offset)
-    };
-    LinkError::At {
-        site: Box::new(site),
-        problem,
     }
 }

@@ -1,5 +1,7 @@
 //! Names and source lines for people: which function, which line of the program a place belongs to.
 
+use std::fmt;
+
 use super::Site;
 use super::atoms::{Atom, AtomId, Atoms};
 use super::inputs::Module;
@@ -15,6 +17,16 @@ pub struct SourceLine {
     pub line: u32,
     /// Its text; empty when the compiler did not keep it.
     pub text: String,
+}
+
+impl fmt::Display for SourceLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)?;
+        match self.text.trim() {
+            "" => Ok(()),
+            text => write!(f, ": {text}"),
+        }
+    }
 }
 
 /// A symbol's name as its author wrote it: Rust's mangled names become paths.
@@ -50,7 +62,7 @@ pub(super) fn site(modules: &[Module<'_>], atom: &Atom<'_>, offset: u64) -> Site
         offset: at,
         function,
         source: line(module, atom, at),
-        path: Vec::new(),
+        callers: Vec::new(),
     }
 }
 

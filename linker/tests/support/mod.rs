@@ -222,7 +222,14 @@ pub fn link_with(sources: &[&Source], exports: Exports) -> Result<Vec<u8>, LinkE
         .iter()
         .map(|(name, bytes)| Input { name, bytes })
         .collect();
-    link(&inputs, &Options { exports }).map(|output| output.bytes)
+    link(
+        &inputs,
+        &Options {
+            exports,
+            ..Options::default()
+        },
+    )
+    .map(|output| output.bytes)
 }
 
 /// What objects link to, compared with `tests/expected/NAME.txt`. `XDPLB_BLESS=1 cargo test -p xdplb-linker` writes
