@@ -1,13 +1,17 @@
 //! BTF in the kernel: load, open.
 
+use std::mem::offset_of;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 
 use super::info::BtfInfo;
-use super::log::{self, Rejection};
+use super::layout::BtfLoad;
+use super::log::{self, Answer, Buffer};
+use super::rejection::Rejection;
 use super::syscall::{Attr, Command, bpf_fd};
-use super::{Capability, KernelError, memlock};
+use super::token::token_flag;
+use super::{Capability, KernelError, Token, memlock};
 
 /// A BTF object in the kernel. Dropping it closes the descriptor.
 #[derive(Debug)]
@@ -29,7 +33,7 @@ impl Btf {
                 errno,
                 &[Capability::Bpf],
             )),
-            Errno::EINVAL | Errno::E2BIG | Errno::ENOSPC => Err(rejection(bytes, errno)),
+            Errno::EINVAL | Errno::E2BIG | Errno::ENOSPC => Err(rejection(bytes, None, errno)),
             errno => Err(KernelError::refused("load BTF", errno)),
         }
     }
@@ -50,16 +54,40 @@ impl Btf {
     }
 
     /// The command itself; also what the feature probes use.
-    pub(super) fn command(bytes: &[u8], log: Option<&mut [u8]>) -> Result<OwnedFd, Errno> {
-        let mut attr = Attr::new(28);
+    pub(super) fn command(bytes: &[u8], token: Option<&Token>) -> Result<OwnedFd, Errno> {
+        let mut attr = Self::attr(bytes, token);
+        bpf_fd(Command::BtfLoad, &mut attr)
+    }
+
+    fn logged(bytes: &[u8], token: Option<&Token>, log: Buffer<'_>) -> Answer {
+        let mut attr = Self::attr(bytes, token);
+        attr.u32("btf_log_size", 20, log.bytes.len() as u32)
+            .output("btf_log_buf", 8, log.bytes)
+            .u32("btf_log_level", 24, log.level as u32);
+        let result = bpf_fd(Command::BtfLoad, &mut attr);
+        Answer {
+            result,
+            true_size: attr.get(offset_of!(BtfLoad, btf_log_true_size)),
+        }
+    }
+
+    fn attr<'a>(bytes: &'a [u8], token: Option<&'a Token>) -> Attr<'a> {
+        let mut attr = Attr::new(offset_of!(BtfLoad, btf_flags));
         attr.input("btf", 0, bytes)
             .u32("btf_size", 16, bytes.len() as u32);
-        if let Some(log) = log {
-            attr.u32("btf_log_size", 20, log.len() as u32)
-                .output("btf_log_buf", 8, log)
-                .u32("btf_log_level", 24, 1);
+        if let Some(token) = token {
+            attr.u32(
+                "btf_flags",
+                offset_of!(BtfLoad, btf_flags),
+                token_flag(Some(token)),
+            )
+            .fd(
+                "btf_token_fd",
+                offset_of!(BtfLoad, btf_token_fd),
+                token.as_fd(),
+            );
         }
-        bpf_fd(Command::BtfLoad, &mut attr)
+        attr
     }
 }
 
@@ -69,10 +97,8 @@ impl AsFd for Btf {
     }
 }
 
-fn rejection(bytes: &[u8], errno: Errno) -> KernelError {
-    let (log, second) = log::collect(|log| Btf::command(bytes, Some(log)));
-    KernelError::Rejected(Box::new(Rejection::of_btf(
-        second.err().unwrap_or(errno),
-        log,
-    )))
+fn rejection(bytes: &[u8], token: Option<&Token>, errno: Errno) -> KernelError {
+    let log = log::collect(|log| Btf::logged(bytes, token, log));
+    // The first answer is the checker's; the second can be ENOSPC, which is the log's.
+    KernelError::Rejected(Box::new(Rejection::of_btf(errno, log.text)))
 }

@@ -4,7 +4,7 @@ use nix::errno::Errno;
 use thiserror::Error;
 
 use super::caps::{self, Capabilities, Capability};
-use super::log::Rejection;
+use super::rejection::Rejection;
 
 /// An error of the kernel, or of what was about to be asked of it.
 #[derive(Debug, Error)]

@@ -94,7 +94,7 @@ fn probe(feature: Feature) -> bool {
                 instructions: &PASS,
                 ..ProgramDefinition::default()
             };
-            program::command(&definition, b"GPL\0", None).is_ok()
+            program::command(&definition, b"GPL\0").is_ok()
         }
     }
 }

@@ -7,7 +7,8 @@ use nix::errno::Errno;
 
 use super::info::{self, ProgramInfo};
 use super::layout::ProgLoad;
-use super::log::{self, Rejection};
+use super::log::{self, Answer, Buffer};
+use super::rejection::Rejection;
 use super::syscall::{Attr, Command, bpf_fd};
 use super::token::token_flag;
 use super::{Btf, Capability, Feature, KernelError, Token, c_string, memlock, supports};
@@ -112,7 +113,7 @@ impl Program {
     pub fn load(definition: &ProgramDefinition<'_>) -> Result<Self, KernelError> {
         let license = c_string("license", definition.license.as_bytes())?;
         let license = license.as_bytes_with_nul();
-        let fd = memlock::retry(|| again_while_busy(|| command(definition, license, None)))
+        let fd = memlock::retry(|| again_while_busy(|| command(definition, license)))
             .or_else(|errno| diagnose(definition, license, errno))?;
         Ok(Program {
             fd,
@@ -163,13 +164,34 @@ impl AsFd for Program {
 pub(super) fn command(
     definition: &ProgramDefinition<'_>,
     license: &[u8],
-    log: Option<&mut [u8]>,
 ) -> Result<OwnedFd, Errno> {
-    let fd_array: Vec<u8> = definition
+    let fd_array = fd_array(definition);
+    bpf_fd(Command::ProgLoad, &mut attr(definition, license, &fd_array))
+}
+
+fn logged(definition: &ProgramDefinition<'_>, license: &[u8], log: Buffer<'_>) -> Answer {
+    let fd_array = fd_array(definition);
+    let mut attr = attr(definition, license, &fd_array);
+    attr.u32("log_level", 24, log.level as u32)
+        .u32("log_size", 28, log.bytes.len() as u32)
+        .output("log_buf", 32, log.bytes)
+        .up_to(offset_of!(ProgLoad, prog_token_fd));
+    let result = bpf_fd(Command::ProgLoad, &mut attr);
+    Answer {
+        result,
+        true_size: attr.get(offset_of!(ProgLoad, log_true_size)),
+    }
+}
+
+fn fd_array(definition: &ProgramDefinition<'_>) -> Vec<u8> {
+    definition
         .fd_array
         .iter()
         .flat_map(|fd| fd.to_ne_bytes())
-        .collect();
+        .collect()
+}
+
+fn attr<'a>(definition: &ProgramDefinition<'a>, license: &'a [u8], fd_array: &'a [u8]) -> Attr<'a> {
     let mut attr = Attr::new(offset_of!(ProgLoad, prog_btf_fd));
     attr.u32("prog_type", 0, definition.program_type.0)
         .u32("insn_cnt", 4, (definition.instructions.len() / 8) as u32)
@@ -192,11 +214,6 @@ pub(super) fn command(
             68,
             definition.expected_attach_type.0,
         );
-    if let Some(log) = log {
-        attr.u32("log_level", 24, 1)
-            .u32("log_size", 28, log.len() as u32)
-            .output("log_buf", 32, log);
-    }
     if let Some(btf) = definition.btf {
         attr.fd("prog_btf_fd", 72, btf.as_fd());
         if let Some(records) = &definition.func_info {
@@ -218,7 +235,7 @@ pub(super) fn command(
     if let Some(fd) = definition.attach_to {
         attr.fd("attach_prog_fd", offset_of!(ProgLoad, attach_prog_fd), fd);
     }
-    attr.input("fd_array", offset_of!(ProgLoad, fd_array), &fd_array);
+    attr.input("fd_array", offset_of!(ProgLoad, fd_array), fd_array);
     if let Some(token) = definition.token {
         attr.fd(
             "prog_token_fd",
@@ -226,7 +243,7 @@ pub(super) fn command(
             token.as_fd(),
         );
     }
-    bpf_fd(Command::ProgLoad, &mut attr)
+    attr
 }
 
 /// The verifier gives up with EAGAIN when a signal is pending; libbpf tries five times too (`sys_bpf_prog_load`).
@@ -250,8 +267,17 @@ fn diagnose(
     if errno == Errno::EPERM {
         return Err(KernelError::privileged(what, errno, NEEDED));
     }
-    let (log, second) =
-        log::collect(|log| again_while_busy(|| command(definition, license, Some(&mut *log))));
+    let log = log::collect(|mut log| {
+        let mut answer = logged(definition, license, log.again());
+        for _ in 0..4 {
+            if !matches!(answer.result, Err(Errno::EAGAIN)) {
+                break;
+            }
+            answer = logged(definition, license, log.again());
+        }
+        answer
+    });
+    let (log, second) = (log.text, log.result);
     match second {
         Ok(fd) => Ok(fd),
         Err(Errno::ENOSPC) if log.is_empty() => Err(KernelError::refused(what, errno)),
@@ -274,6 +300,7 @@ fn diagnose(
         // The first answer is the verifier's; the second can be ENOSPC, which is the log's.
         Err(_) => Err(KernelError::Rejected(Box::new(Rejection::of_program(
             definition.name,
+            definition.program_type,
             errno,
             log,
         )))),

@@ -85,6 +85,13 @@ impl<'a> Attr<'a> {
         self
     }
 
+    /// Lets the block reach to `size`, so that the kernel fills in a field there.
+    pub(super) fn up_to(&mut self, size: usize) -> &mut Self {
+        debug_assert!(size <= MAX_SIZE);
+        self.size = self.size.max(size.min(MAX_SIZE));
+        self
+    }
+
     /// Writes a 32-bit field.
     pub(super) fn u32(&mut self, name: &'static str, offset: usize, value: u32) -> &mut Self {
         self.put(name, offset, &value.to_ne_bytes())

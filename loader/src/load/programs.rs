@@ -130,7 +130,7 @@ enum Objection {
 /// `check_btf_func` and `check_btf_line` in kernel/bpf/verifier.c), and the log then says which.
 fn objection(rejection: &Rejection) -> Option<Objection> {
     let log = &rejection.log;
-    if rejection.summary.insn.is_some() {
+    if rejection.summary.insn_line.is_some() {
         return None;
     }
     let says = |words: &[&str]| words.iter().any(|word| log.contains(word));
@@ -163,17 +163,11 @@ fn locate(plan: &Plan, program: &ProgramPlan, mut error: KernelError) -> KernelE
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::LogSummary;
+    use crate::uapi::ProgramType;
     use nix::errno::Errno;
 
     fn check(log: &str, expected: Option<Objection>) {
-        let rejection = Rejection {
-            what: "load program `p`".into(),
-            by: "the verifier",
-            errno: Errno::EINVAL,
-            log: log.into(),
-            summary: LogSummary::of(log),
-        };
+        let rejection = Rejection::of_program("p", ProgramType::XDP, Errno::EINVAL, log.into());
         assert_eq!(objection(&rejection), expected, "{log}");
     }
 
