@@ -101,7 +101,8 @@ fn check_identity(bytes: &[u8]) -> Result<(), ParseError> {
             "a relocatable object (1) is expected",
         );
     }
-    if half(18) != 247 {
+    // Compilers before the machine had a number wrote none (EM_NONE), and libbpf takes that too.
+    if half(18) != 247 && half(18) != 0 {
         return wrong(18, "machine", half(18), "BPF is 247");
     }
     Ok(())

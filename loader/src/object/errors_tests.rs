@@ -46,7 +46,7 @@ fn errors_name_section_offset_and_cause() {
         .relocate("xdp", 0, "x", IMM64);
     assert_eq!(
         error(&builder.finish()),
-        "xdp+0x0: relocation type 1 against `x` does not fit the instruction (opcode 0xb7)"
+        "xdp+0x0 (insn 0 in `main`): relocation type 1 against `x` does not fit the instruction (opcode 0xb7)"
     );
 
     let mut builder = Builder::new();

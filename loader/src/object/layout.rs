@@ -63,6 +63,13 @@ impl<'a> Layout<'a> {
                 let in_section = function.start + step.at.0;
                 let at = InsnIndex(base + step.at.0);
                 let reference = code.references.get(&in_section);
+                if let Some(Reference {
+                    referent: Referent::Broken(cause),
+                    ..
+                }) = reference
+                {
+                    return Err(self.error(function, in_section, cause.clone()));
+                }
                 let callee = if step.insn.is_call() {
                     self.callee(function, in_section, step.insn, reference)?
                 } else if step.insn.is_ld_imm64() {
@@ -135,7 +142,7 @@ impl<'a> Layout<'a> {
                 .map(Some),
             Some(Reference {
                 symbol,
-                target: Referent::Undefined,
+                referent: Referent::Undefined { .. } | Referent::Broken(_),
             }) => Err(self.error(
                 function,
                 insn,
@@ -143,7 +150,7 @@ impl<'a> Layout<'a> {
             )),
             Some(Reference {
                 symbol,
-                target: Referent::Place { section, offset },
+                referent: Referent::Place { section, offset },
             }) => {
                 match self.code_index(*section) {
                     // The addend counts instructions: -1 with a function's symbol, the place with a section's.
@@ -179,14 +186,14 @@ impl<'a> Layout<'a> {
             None => return Ok(None),
             Some(Reference {
                 symbol,
-                target: Referent::Undefined,
+                referent: Referent::Undefined { .. } | Referent::Broken(_),
             }) => {
                 let cause = format!("refers to `{symbol}`, which the object does not define");
                 return Err(self.error(function, insn, cause));
             }
             Some(Reference {
                 symbol,
-                target: Referent::Place { section, offset },
+                referent: Referent::Place { section, offset },
             }) => {
                 // The addend counts bytes; it is not negative in what compilers write.
                 (

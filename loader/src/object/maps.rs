@@ -48,6 +48,8 @@ pub struct MapSpec {
     pub freeze: Freeze,
     /// Where in the object it is defined: relocations name it so.
     pub(super) place: (SectionIndex, u64),
+    /// iproute2's number for it; 0 is none.
+    pub(super) id: u32,
 }
 
 /// `LIBBPF_PIN_*`.
@@ -96,6 +98,7 @@ impl MapSpec {
             contents: None,
             freeze: Freeze::No,
             place,
+            id: 0,
         }
     }
 }

@@ -16,8 +16,10 @@ mod data;
 mod error;
 #[cfg(test)]
 mod errors_tests;
+mod functions;
 mod kernel_types;
 mod layout;
+mod legacy;
 mod maps;
 mod plan;
 mod program_kind;

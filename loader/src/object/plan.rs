@@ -208,6 +208,9 @@ impl Spec {
         program: &ProgramSpec,
         target: &Target,
     ) -> Result<ProgramPlan, ObjectError> {
+        if let Some(error) = &program.broken {
+            return Err(error.clone());
+        }
         let kind = kind(program)?;
         let (attach_btf_id, attach_btf_module) = target.attach(program, &kind)?;
         let layout = Layout::of(self, program.function)?;

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use xdplb_linker::elf::{Object, Place, RelocationKind, Section, SectionIndex, Symbol, SymbolKind};
+use xdplb_linker::elf::{
+    Binding, Object, Place, Relocation, RelocationKind, Section, SectionIndex, Symbol, SymbolKind,
+};
 use xdplb_linker::insn::{Insn, InsnIndex};
 
 use super::ObjectError;
@@ -13,16 +15,21 @@ use super::ObjectError;
 pub(super) struct Reference {
     /// The symbol's name, or its section's.
     pub(super) symbol: Arc<str>,
-    pub(super) target: Referent,
+    pub(super) referent: Referent,
 }
 
 /// Where a reference leads; the addend stands in the instruction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Referent {
     /// `offset` bytes into a section of this object.
     Place { section: SectionIndex, offset: u64 },
     /// Outside of this object.
-    Undefined,
+    Undefined {
+        /// Whether the program can do without.
+        weak: bool,
+    },
+    /// The relocation makes no sense: why.
+    Broken(String),
 }
 
 /// The symbols' names, each stored once; a section's symbol is called after its section.
@@ -46,13 +53,13 @@ pub(super) fn names(object: &Object<'_>, file_size: usize) -> Result<Vec<Arc<str
     Ok(object.symbols.iter().map(name).collect())
 }
 
-/// The references of a section of code, by instruction.
+/// The references of a section of code, by instruction. One that makes no sense is kept: it costs only who runs into it.
 pub(super) fn references(
     object: &Object<'_>,
     section: &Section<'_>,
     insns: &[Insn],
     names: &[Arc<str>],
-) -> Result<HashMap<u32, Reference>, ObjectError> {
+) -> HashMap<u32, Reference> {
     let mut references = HashMap::with_capacity(section.relocations.len());
     for relocation in &section.relocations {
         let Some(symbol) = object.symbols.get(relocation.symbol.0) else {
@@ -61,44 +68,52 @@ pub(super) fn references(
         let Some(name) = names.get(relocation.symbol.0) else {
             continue;
         };
-        let fail = |cause: String| Err(ObjectError::at(section.name, relocation.offset, cause));
-        if relocation.offset % Insn::SIZE as u64 != 0 {
-            return fail(format!(
-                "the relocation against `{name}` is inside an instruction"
-            ));
-        }
         let index = InsnIndex::from_byte_offset(relocation.offset).0;
-        let Some(insn) = insns.get(index as usize) else {
-            return fail(format!(
-                "the relocation against `{name}` is past the last instruction"
-            ));
-        };
-        let fits = match relocation.kind {
-            RelocationKind::Imm64 => insn.is_ld_imm64(),
-            RelocationKind::Call => insn.is_call(),
-            RelocationKind::Abs64 | RelocationKind::Abs32 | RelocationKind::Nodyld32 => false,
-        };
-        if !fits {
-            return fail(format!(
-                "relocation type {} against `{name}` does not fit the instruction (opcode {:#04x})",
-                relocation.kind.number(),
-                insn.opcode
-            ));
-        }
-        let target = match symbol.place {
-            Place::Section(section) => Referent::Place {
-                section,
-                offset: symbol.value,
+        let referent = match misfit(relocation, insns.get(index as usize), name) {
+            Some(cause) => Referent::Broken(cause),
+            None => match symbol.place {
+                Place::Section(section) => Referent::Place {
+                    section,
+                    offset: symbol.value,
+                },
+                Place::Undefined | Place::Absolute | Place::Common => Referent::Undefined {
+                    weak: symbol.binding == Binding::Weak,
+                },
             },
-            Place::Undefined | Place::Absolute | Place::Common => Referent::Undefined,
         };
         references.insert(
             index,
             Reference {
                 symbol: name.clone(),
-                target,
+                referent,
             },
         );
     }
-    Ok(references)
+    references
+}
+
+/// Why a relocation cannot be of this instruction.
+fn misfit(relocation: &Relocation, insn: Option<&Insn>, name: &str) -> Option<String> {
+    if relocation.offset % Insn::SIZE as u64 != 0 {
+        return Some(format!(
+            "the relocation against `{name}` is inside an instruction"
+        ));
+    }
+    let Some(insn) = insn else {
+        return Some(format!(
+            "the relocation against `{name}` is past the last instruction"
+        ));
+    };
+    let fits = match relocation.kind {
+        RelocationKind::Imm64 => insn.is_ld_imm64(),
+        RelocationKind::Call => insn.is_call(),
+        RelocationKind::Abs64 | RelocationKind::Abs32 | RelocationKind::Nodyld32 => false,
+    };
+    (!fits).then(|| {
+        format!(
+            "relocation type {} against `{name}` does not fit the instruction (opcode {:#04x})",
+            relocation.kind.number(),
+            insn.opcode
+        )
+    })
 }

@@ -5,13 +5,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use xdplb_linker::btf::Btf;
-use xdplb_linker::elf::{Binding, Object, Place, SectionIndex, SymbolKind, Visibility};
-use xdplb_linker::insn::{self, Insn};
+use xdplb_linker::elf::{Object, SectionIndex};
+use xdplb_linker::insn::Insn;
 
 use super::data::{self, Global};
 use super::records::Records;
 use super::relocate::Reference;
-use super::{MapSpec, ObjectError, ProgramKind, SectionKind, btf, maps, relocate};
+use super::{
+    MapSpec, ObjectError, ProgramKind, SectionKind, btf, functions, legacy, maps, relocate,
+};
 
 /// What an object says.
 #[derive(Clone, Debug)]
@@ -44,6 +46,8 @@ pub struct ProgramSpec {
     /// What the section's name says it is, or what [`Spec::set_kind`] said.
     pub kind: SectionKind,
     pub(super) function: usize,
+    /// Why it cannot be loaded, where its place in the file is wrong already.
+    pub(super) broken: Option<ObjectError>,
 }
 
 /// The instructions of one executable section.
@@ -54,6 +58,8 @@ pub(super) struct Code {
     pub(super) insns: Vec<Insn>,
     /// What the instruction at this index refers to.
     pub(super) references: HashMap<u32, Reference>,
+    /// Why its bytes are no instructions; then there are none.
+    pub(super) broken: Option<ObjectError>,
 }
 
 /// A function, counted in instructions from the start of its section.
@@ -72,21 +78,24 @@ impl Spec {
         let object = Object::parse(bytes)?;
         let btf = btf::read(&object)?;
         let mut maps = maps::read(&object, btf.as_ref())?;
+        maps.extend(legacy::read(&object, btf.as_ref())?);
         maps.extend(data::read(&object, btf.as_ref()));
         // From here on no map is added: `globals` and plans refer to maps by index.
         let globals = data::globals(&object, &maps);
-        let code = read_code(&object, &relocate::names(&object, bytes.len())?)?;
-        let (functions, programs) = read_functions(&object, &code)?;
+        let code = functions::read_code(&object, &relocate::names(&object, bytes.len())?);
+        let (functions, mut programs) = functions::read(&object, &code);
+        legacy::fill_tail_calls(&mut maps, &mut programs);
         let function_at = functions
             .iter()
             .enumerate()
+            .filter(|(_, f)| f.len > 0)
             .map(|(index, f)| ((f.code, f.start), index))
             .collect();
         let records = Records::read(&object, btf.as_ref())?;
         Ok(Spec {
             name: String::new(),
-            license: license(&object)?,
-            kernel_version: version(&object)?,
+            license: license(&object),
+            kernel_version: version(&object),
             programs,
             maps,
             btf: btf.map(Arc::new),
@@ -182,122 +191,21 @@ impl Spec {
     }
 }
 
-fn read_code(object: &Object<'_>, names: &[Arc<str>]) -> Result<Vec<Code>, ObjectError> {
-    let mut code = Vec::new();
-    for (index, section) in object.sections() {
-        if !(section.allocated && section.executable) || section.data.is_empty() {
-            continue;
-        }
-        let insns = insn::decode_all(section.name, section.data)?;
-        let references = relocate::references(object, section, &insns, names)?;
-        code.push(Code {
-            name: section.name.to_string(),
-            section: index,
-            insns,
-            references,
-        });
-    }
-    Ok(code)
-}
-
-/// The functions of all sections, and the programs among them.
-fn read_functions(
-    object: &Object<'_>,
-    code: &[Code],
-) -> Result<(Vec<Function>, Vec<ProgramSpec>), ObjectError> {
-    let by_section: HashMap<SectionIndex, usize> = code
-        .iter()
-        .enumerate()
-        .map(|(at, code)| (code.section, at))
-        .collect();
-    let mut functions = Vec::new();
-    let mut programs = Vec::new();
-    let mut symbols: Vec<_> = object
-        .symbols
-        .iter()
-        .filter(|symbol| symbol.kind == SymbolKind::Func)
-        .filter_map(|symbol| match symbol.place {
-            Place::Section(section) => Some((*by_section.get(&section)?, symbol)),
-            Place::Undefined | Place::Absolute | Place::Common => None,
-        })
-        .collect();
-    symbols.sort_by_key(|(code, symbol)| (*code, symbol.value));
-    for (at, (code_index, symbol)) in symbols.iter().enumerate() {
-        let code = &code[*code_index];
-        let section_size = (code.insns.len() * Insn::SIZE) as u64;
-        let next = symbols
-            .get(at + 1)
-            .filter(|(next, _)| next == code_index)
-            .map_or(section_size, |(_, s)| s.value);
-        let size = if symbol.size == 0 {
-            next.saturating_sub(symbol.value)
-        } else {
-            symbol.size
-        };
-        let fail = |cause: String| Err(ObjectError::at(&code.name, symbol.value, cause));
-        if symbol.value % 8 != 0 || size % 8 != 0 || size == 0 {
-            return fail(format!(
-                "function `{}` takes {size} bytes: not whole instructions",
-                symbol.name
-            ));
-        }
-        if symbol.value.saturating_add(size) > section_size {
-            return fail(format!("function `{}` ends past its section", symbol.name));
-        }
-        // Below 4 GiB: the reader bounds sections.
-        functions.push(Function {
-            name: symbol.name.to_string(),
-            code: *code_index,
-            start: (symbol.value / 8) as u32,
-            len: (size / 8) as u32,
-        });
-        if is_program(&code.name, symbol.binding, symbol.visibility) {
-            programs.push(ProgramSpec {
-                name: symbol.name.to_string(),
-                section: code.name.clone(),
-                kind: ProgramKind::of_section(&code.name),
-                function: functions.len() - 1,
-            });
-        }
-    }
-    Ok((functions, programs))
-}
-
-/// Local functions and those of `.text` are only ever called (libbpf's rule: `prog_is_subprog`).
-fn is_program(section: &str, binding: Binding, visibility: Visibility) -> bool {
-    let text = section == ".text" || section.starts_with(".text.");
-    !text && binding != Binding::Local && visibility == Visibility::Default
-}
-
-fn license(object: &Object<'_>) -> Result<String, ObjectError> {
+/// The text of the section up to its first zero byte; old objects leave that out. The kernel reads 127 bytes of it
+/// (`bpf_prog_load`).
+fn license(object: &Object<'_>) -> String {
     let Some((_, section)) = object.section_named("license") else {
-        return Ok(String::new());
+        return String::new();
     };
-    let end = section
-        .data
-        .iter()
-        .position(|&b| b == 0)
-        .unwrap_or(section.data.len());
-    // The kernel reads 127 bytes of it (bpf_prog_load).
-    match std::str::from_utf8(&section.data[..end.min(127)]) {
-        Ok(text) => Ok(text.to_string()),
-        Err(error) => Err(ObjectError::at(
-            "license",
-            error.valid_up_to() as u64,
-            "the license is not text",
-        )),
-    }
+    let text = section.data.split(|&byte| byte == 0).next();
+    let text = text.unwrap_or_default();
+    String::from_utf8_lossy(&text[..text.len().min(127)]).into_owned()
 }
 
-fn version(object: &Object<'_>) -> Result<u32, ObjectError> {
-    let Some((_, section)) = object.section_named("version") else {
-        return Ok(0);
-    };
-    match section.data {
-        [a, b, c, d] => Ok(u32::from_le_bytes([*a, *b, *c, *d])),
-        other => Err(ObjectError::in_section(
-            "version",
-            format!("{} bytes instead of a 32-bit number", other.len()),
-        )),
-    }
+/// The number in the section. Some objects pad it, some leave the section empty; only kprobes on old kernels read it.
+fn version(object: &Object<'_>) -> u32 {
+    object
+        .section_named("version")
+        .and_then(|(_, section)| section.data.first_chunk::<4>())
+        .map_or(0, |bytes| u32::from_le_bytes(*bytes))
 }
