@@ -4,8 +4,6 @@
 #![no_std]
 #![no_main]
 
-use core::cell::UnsafeCell;
-
 #[repr(C)]
 struct Packets {
     r#type: *const [i32; 6],
@@ -14,19 +12,17 @@ struct Packets {
     max_entries: *const [i32; 1],
 }
 
-#[repr(transparent)]
-struct Shared<T>(UnsafeCell<T>);
-// SAFETY: a map's definition holds null pointers whose types are all that is read.
-unsafe impl<T> Sync for Shared<T> {}
+// SAFETY: a map's definition holds null pointers, whose types are all that anyone reads of it.
+unsafe impl Sync for Packets {}
 
 #[unsafe(link_section = ".maps")]
 #[unsafe(no_mangle)]
-static packets: Shared<Packets> = Shared(UnsafeCell::new(Packets {
+static packets: Packets = Packets {
     r#type: core::ptr::null(),
     key: core::ptr::null(),
     value: core::ptr::null(),
     max_entries: core::ptr::null(),
-}));
+};
 
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
@@ -37,8 +33,8 @@ static LICENSE: [u8; 4] = *b"GPL\0";
 extern "C" fn count(_context: *const u32) -> u32 {
     // SAFETY: helper 1 is bpf_map_lookup_elem(map, key), which gives a pointer to the value or null.
     unsafe {
-        let lookup: extern "C" fn(*mut Packets, *const u32) -> *mut u64 = core::mem::transmute(1usize);
-        if let Some(count) = lookup(packets.0.get(), &0).as_mut() {
+        let lookup: extern "C" fn(*const Packets, *const u32) -> *mut u64 = core::mem::transmute(1usize);
+        if let Some(count) = lookup(&packets, &0).as_mut() {
             *count += 1;
         }
     }

@@ -12,11 +12,14 @@
 //! // refused: big-endian                 nothing is loaded, for this reason
 //! // maps: seen: hash 4 8 64, x: …       type, key, value, entries of maps that must be there
 //! // since: 5.15 = bloom_filter          the first kernel that takes it, and for what it waits
-//! // libbpf: legacy map definitions      bpftool refuses it: a part of what it says, or of why
+//! // libbpf: legacy map definitions      bpftool refuses it: a part of what it says
+//! // machine: opened, sleepy             of its programs, those that a machine's policy or configuration may rule out
 //! ```
 
 mod build;
 mod header;
+pub mod libbpf;
+pub mod ours;
 
 use std::path::{Path, PathBuf};
 
@@ -46,6 +49,8 @@ pub struct Case {
     pub since: Option<Since>,
     /// bpftool (libbpf) refuses it, with such a text.
     pub libbpf: Option<String>,
+    /// Programs that a machine's policy or configuration may rule out: there nobody loads them.
+    pub machine: Vec<String>,
 }
 
 /// Who makes an object of a source.
@@ -120,6 +125,17 @@ pub fn folder() -> PathBuf {
         Path::to_path_buf,
     );
     target.join("objects")
+}
+
+/// The running kernel's major and minor number.
+pub fn running_kernel() -> Result<(u32, u32)> {
+    let system = nix::sys::utsname::uname()?;
+    let release = system.release().to_string_lossy().into_owned();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    let mut number = || numbers.next()?.parse().ok();
+    number()
+        .zip(number())
+        .with_context(|| format!("a kernel of release {release}"))
 }
 
 /// Every case, by name.

@@ -152,3 +152,20 @@ HELPER(199, void, ringbuf_submit_dynptr, void *dynptr, u64 flags);
 HELPER(202, long, dynptr_write, void *dynptr, u32 offset, void *from, u32 size, u64 flags);
 HELPER(209, long, user_ringbuf_drain, void *map, void *callback, void *context, u64 flags);
 HELPER(210, void *, cgrp_storage_get, void *map, void *cgroup, void *value, u64 flags);
+
+// Compile once, run everywhere: the compiler leaves a note of the access, and the loader fills in what this kernel says
+// (Documentation/bpf/llvm_reloc.rst; the numbers are enum bpf_core_relo_kind's, which clang spells as below).
+#define CORE __attribute__((preserve_access_index))
+#define field_offset(field) __builtin_preserve_field_info(field, 0)
+#define field_size(field) __builtin_preserve_field_info(field, 1)
+#define field_exists(field) __builtin_preserve_field_info(field, 2)
+#define field_signed(field) __builtin_preserve_field_info(field, 3)
+#define field_left_shift(field) __builtin_preserve_field_info(field, 4)
+#define field_right_shift(field) __builtin_preserve_field_info(field, 5)
+#define type_exists(type) __builtin_preserve_type_info(*(__typeof__(type) *)0, 0)
+#define type_size(type) __builtin_preserve_type_info(*(__typeof__(type) *)0, 1)
+#define type_matches(type) __builtin_preserve_type_info(*(__typeof__(type) *)0, 2)
+#define type_id_local(type) __builtin_btf_type_id(*(__typeof__(type) *)0, 0)
+#define type_id_kernel(type) __builtin_btf_type_id(*(__typeof__(type) *)0, 1)
+#define enum_exists(type, value) __builtin_preserve_enum_value(*(__typeof__(type) *)value, 0)
+#define enum_value(type, value) __builtin_preserve_enum_value(*(__typeof__(type) *)value, 1)

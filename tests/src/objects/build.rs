@@ -26,6 +26,9 @@ pub fn compiler(compiler: Compiler) -> String {
 /// Builds what is not built yet or older than anything it is made of.
 pub fn build(cases: &[Case], folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    // Tests run side by side, in threads and in processes: one of them builds, the others find it done.
+    let lock = std::fs::File::create(folder.join("lock"))?;
+    lock.lock().context("lock the folder of objects")?;
     let shared = newest(&super::sources().join("include"))?;
     let rust = rust_toolchain();
     // Our linker, which is in this very file, is what Rust objects are made with.

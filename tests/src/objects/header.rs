@@ -42,6 +42,7 @@ pub(super) fn cases(path: &Path, text: &str) -> Result<Vec<Case>> {
         expect: Expect::default(),
         since: None,
         libbpf: None,
+        machine: Vec::new(),
     };
     let mut builds = vec![(String::new(), words(if rust { "" } else { "-g" }))];
     let directives = text
@@ -60,7 +61,8 @@ pub(super) fn cases(path: &Path, text: &str) -> Result<Vec<Case>> {
                 case.compiler = Compiler::OldClang;
             }
             "options" => case.options = words(value),
-            "programs" => case.expect.programs = list(value).map(str::to_owned).collect(),
+            "programs" => case.expect.programs.extend(list(value).map(str::to_owned)),
+            "machine" => case.machine = list(value).map(str::to_owned).collect(),
             "fails" => {
                 let (program, error) = value.split_once(": ").context("fails: PROGRAM: TEXT")?;
                 let failure = (program.to_owned(), error.to_owned());

@@ -77,6 +77,8 @@ pub(super) struct ProgramOutcome {
     pub(super) attach_type: Option<String>,
     /// As loaded: its functions with those they call.
     pub(super) instructions: Option<usize>,
+    /// The kernel's hash of the instructions, as bpftool prints it.
+    pub(super) tag: Option<String>,
     pub(super) xlated_bytes: Option<u32>,
     pub(super) jited_bytes: Option<u32>,
     pub(super) verified_instructions: Option<u32>,
@@ -228,6 +230,10 @@ impl ProgramOutcome {
             r#type: Some(plan.kind.program_type.to_string()),
             attach_type: Some(plan.kind.attach_type.to_string()),
             instructions: Some(plan.unpatched().len()),
+            tag: loaded.map(|loaded| {
+                let digits = loaded.info.tag.iter();
+                digits.map(|byte| format!("{byte:02x}")).collect()
+            }),
             xlated_bytes: loaded.map(|loaded| loaded.info.xlated_len),
             jited_bytes: loaded.map(|loaded| loaded.info.jited_len),
             verified_instructions: loaded.map(|loaded| loaded.info.verified_insns),
@@ -253,6 +259,7 @@ impl ProgramOutcome {
             r#type: kind.map(|kind| kind.program_type.to_string()),
             attach_type: kind.map(|kind| kind.attach_type.to_string()),
             instructions: None,
+            tag: None,
             xlated_bytes: None,
             jited_bytes: None,
             verified_instructions: None,
