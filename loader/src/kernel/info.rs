@@ -195,7 +195,7 @@ pub(super) fn code(what: &str, fd: BorrowedFd<'_>) -> Result<(Vec<u8>, Vec<u8>),
 fn get_info_with(
     what: &str,
     fd: BorrowedFd<'_>,
-    info: &mut [u8; PROG_INFO_SIZE],
+    info: &mut [u8],
     offset: usize,
     buffer: &mut [u8],
 ) -> Result<(), KernelError> {
@@ -218,6 +218,17 @@ impl BtfInfo {
             size: u32_at(&info, 8),
             id: u32_at(&info, 12),
         })
+    }
+
+    /// The name of a BTF object of the kernel itself (`vmlinux`, or a module's); `None` where a program brought it.
+    pub(super) fn of_kernel(what: &str, fd: BorrowedFd<'_>) -> Result<Option<String>, KernelError> {
+        // Modules' names have at most 56 bytes (MODULE_NAME_LEN).
+        let mut name = [0u8; 64];
+        let mut info = [0u8; BTF_INFO_SIZE];
+        put(&mut info, 24, &(name.len() as u32).to_ne_bytes());
+        get_info_with(what, fd, &mut info, 16, &mut name)?;
+        let of_kernel = u32_at(&info, 28) != 0;
+        Ok(of_kernel.then(|| name_from_bytes(&name)))
     }
 }
 

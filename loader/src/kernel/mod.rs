@@ -6,6 +6,7 @@
 
 mod btf;
 mod caps;
+mod config;
 mod cpus;
 mod error;
 mod features;
@@ -16,18 +17,22 @@ mod link;
 mod log;
 mod map;
 mod map_definition;
+mod mapping;
 mod memlock;
 mod pin;
 mod program;
 mod rejection;
 mod summary;
+mod symbols;
 mod syscall;
 mod test_run;
 mod token;
+mod vmlinux;
 mod words;
 
 pub use btf::Btf;
 pub use caps::{Capabilities, Capability};
+pub use config::{kernel_config, kernel_version};
 pub use cpus::possible_cpus;
 pub use error::KernelError;
 pub use features::{Feature, supports};
@@ -40,8 +45,10 @@ pub use pin::{BpfFs, open_map, open_program, unpin};
 pub use program::{Program, ProgramCode, ProgramDefinition, Records};
 pub use rejection::Rejection;
 pub use summary::LogSummary;
+pub use symbols::kernel_symbols;
 pub use test_run::{TestRun, TestRunResult};
 pub use token::Token;
+pub use vmlinux::{KernelBtf, ModuleBtf, kernel_btf, module_btfs};
 pub use words::InWords;
 
 use std::ffi::CString;
