@@ -323,7 +323,7 @@ impl KernelTypes {
     }
 
     /// The offset at which a module's strings go on.
-    fn strings_end(&self) -> u32 {
+    pub(super) fn strings_end(&self) -> u32 {
         let before = self.base.as_ref().map_or(0, |base| base.strings_end());
         before.saturating_add(self.strings.len as u32)
     }

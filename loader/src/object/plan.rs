@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use std::cell::OnceCell;
+
 use xdplb_linker::btf::{Btf, TypeId};
 use xdplb_linker::btf_ext::{FuncInfo, LineInfo, Record};
 use xdplb_linker::insn::{Insn, InsnIndex};
 
+use super::core::{Applied, Kernel, Relocations};
 use super::layout::Layout;
 use super::records::{self, SourceLine};
 use super::spec::ProgramSpec;
@@ -61,6 +64,9 @@ pub struct ProgramPlan {
     pub func_info: Result<Vec<FuncInfo>, String>,
     /// One record a source line, or why there are none.
     pub line_info: Result<Vec<LineInfo>, String>,
+    /// Instructions that were replaced by a call the verifier refuses, since what they need of the kernel's types is not
+    /// there, and why ([`super::core::explain`]).
+    pub poisoned: Vec<(InsnIndex, String)>,
     insns: Vec<Insn>,
 }
 
@@ -172,17 +178,21 @@ impl Spec {
             license: self.license.clone(),
             kernel_version: self.kernel_version,
         };
+        // Answered when the first program asks; an object without relocations never touches the kernel's types.
+        let core = OnceCell::new();
         let mut total = 0;
         for program in programs {
-            let planned = self.plan_program(program, target).and_then(|planned| {
-                total += planned.insns.len();
-                if total > MAX_INSNS {
-                    return Err(ObjectError::request(format!(
-                        "the programs have more than {MAX_INSNS} instructions together"
-                    )));
-                }
-                Ok(planned)
-            });
+            let planned = self
+                .plan_program(program, target, &core)
+                .and_then(|planned| {
+                    total += planned.insns.len();
+                    if total > MAX_INSNS {
+                        return Err(ObjectError::request(format!(
+                            "the programs have more than {MAX_INSNS} instructions together"
+                        )));
+                    }
+                    Ok(planned)
+                });
             match planned {
                 Ok(planned) => plan.programs.push(planned),
                 Err(error) => plan.failed.push(((*program).clone(), error)),
@@ -207,24 +217,19 @@ impl Spec {
         &self,
         program: &ProgramSpec,
         target: &Target,
+        core: &OnceCell<Relocations>,
     ) -> Result<ProgramPlan, ObjectError> {
         if let Some(error) = &program.broken {
             return Err(error.clone());
         }
         let kind = kind(program)?;
         let (attach_btf_id, attach_btf_module) = target.attach(program, &kind)?;
-        let layout = Layout::of(self, program.function)?;
+        let mut layout = Layout::of(self, program.function)?;
+        let poisoned = self.relocate_types(&mut layout, target, core)?;
         let function = |index: usize| {
             let function = &self.functions[index];
             (self.code[function.code].name.clone(), function.clone())
         };
-        for place in &layout.placed {
-            let (section, function) = function(place.function);
-            if let Some(relo) = self.records.core_relos(&section, &function).first() {
-                let cause = "CO-RE relocations are not supported yet".to_string();
-                return Err(layout.error(&function, relo.insn_off, cause));
-            }
-        }
         let no_types = || "the object has no .BTF".to_string();
         let (func_info, line_info) = match &self.btf {
             Some(btf) => (
@@ -248,8 +253,43 @@ impl Spec {
             func_info,
             line_info,
             patches: layout.patches,
+            poisoned,
             insns: layout.insns,
         })
+    }
+
+    /// Fits the instructions to the kernel's types (CO-RE), those of appended functions too. Gives the instructions that
+    /// must never run in this kernel, each with the reason.
+    fn relocate_types(
+        &self,
+        layout: &mut Layout<'_>,
+        target: &Target,
+        core: &OnceCell<Relocations>,
+    ) -> Result<Vec<(InsnIndex, String)>, ObjectError> {
+        let mut poisoned = Vec::new();
+        let Some(btf) = &self.btf else {
+            return Ok(poisoned);
+        };
+        let kernel = Kernel {
+            types: target.types.as_ref(),
+            modules: &target.modules,
+        };
+        for place in layout.placed.clone() {
+            let function = &self.functions[place.function];
+            let section = &self.code[function.code].name;
+            for relo in self.records.core_relos(section, function) {
+                let core = core.get_or_init(|| {
+                    Relocations::resolve(btf, self.records.all_core_relos(), kernel)
+                });
+                let at = InsnIndex(place.at.0 + relo.insn_off - function.start);
+                match core.apply(btf, relo, &mut layout.insns, at) {
+                    Ok(Applied::Patched) => {}
+                    Ok(Applied::Poisoned(why)) => poisoned.push((at, why)),
+                    Err(cause) => return Err(layout.error(function, relo.insn_off, cause)),
+                }
+            }
+        }
+        Ok(poisoned)
     }
 }
 

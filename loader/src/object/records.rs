@@ -70,6 +70,11 @@ impl Records {
         &relos[first..end.max(first)]
     }
 
+    /// All CO-RE relocations of the object.
+    pub(super) fn all_core_relos(&self) -> impl Iterator<Item = &CoreRelo> {
+        self.core_relos.values().flatten()
+    }
+
     /// The func_info of a program laid out so; `Err` says why it has none.
     pub(super) fn func_info(
         &self,
