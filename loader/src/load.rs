@@ -68,6 +68,13 @@ fn announce(spec: &Spec, plan: &Plan, observer: &mut dyn Observer) {
     }
 }
 
+impl Spec {
+    /// Loads every map and program of the object, or nothing: [`load`] without options.
+    pub fn load(&self) -> Result<Loaded, LoadError> {
+        load(self, LoadOptions::default(), &mut ())
+    }
+}
+
 /// Loads every map and program of the object, or nothing.
 pub fn load(
     spec: &Spec,

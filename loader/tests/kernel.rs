@@ -81,12 +81,16 @@ fn a_rejected_program_shows_instruction_and_reason() {
     )
     .unwrap_err();
     let text = error.to_string();
-    assert!(text.starts_with("load program `careless`: rejected by the verifier (EACCES)\n  1: (71) r0 = *(u8 *)(r1 +23)"), "{text}");
+    assert!(
+        text.starts_with("load program `careless`: rejected by the verifier (EACCES)\n")
+            && text.contains("\n  1: (71) r0 = *(u8 *)(r1 +23)"),
+        "{text}"
+    );
     assert!(
         text.contains("\n  invalid access to packet, off=23 size=1"),
         "{text}"
     );
-    assert!(text.ends_with("--verifier-log shows all)"), "{text}");
+    assert!(text.contains("--verifier-log shows all)"), "{text}");
     let KernelError::Rejected(rejection) = error else {
         panic!("a rejection")
     };

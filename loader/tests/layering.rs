@@ -71,8 +71,13 @@ fn object_is_pure() {
 }
 
 #[test]
-fn each_boundary_has_one_unsafe_door() {
-    for (folder, door) in [("kernel", "syscall.rs"), ("netlink", "socket.rs")] {
+fn unsafe_stands_behind_the_doors() {
+    // A system call, a socket, and memory that the kernel shares: one file each.
+    let doors: [(&str, &[&str]); 2] = [
+        ("kernel", &["syscall.rs", "ring.rs"]),
+        ("netlink", &["socket.rs"]),
+    ];
+    for (folder, doors) in doors {
         for path in sources(folder) {
             let text = fs::read_to_string(&path).unwrap();
             let opens = text.lines().any(|line| {
@@ -82,8 +87,8 @@ fn each_boundary_has_one_unsafe_door() {
                     .contains("unsafe {")
             });
             assert!(
-                !opens || path.ends_with(door),
-                "{}: unsafe belongs into {door}",
+                !opens || doors.iter().any(|door| path.ends_with(door)),
+                "{}: unsafe belongs into {doors:?}",
                 path.display()
             );
         }

@@ -27,8 +27,8 @@ fn a_rejection_of_an_object_names_the_source_line() {
     let text = error.to_string();
     assert!(
         text.starts_with(
-            "load program `careless`: rejected by the verifier (EACCES)\n  test.rs:2\n  1: (71)"
-        ),
+            "load program `careless`: rejected by the verifier (EACCES)\n  test.rs:2\n"
+        ) && text.contains("\n  1: (71)"),
         "{text}"
     );
     assert!(error.log().unwrap().contains("processed "));

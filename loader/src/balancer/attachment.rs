@@ -7,10 +7,11 @@ use nix::errno::Errno;
 
 use super::device::Device;
 use super::program::ENTRY;
-use super::running::{Foreign, Occupant, at_hook};
+use super::running::{Foreign, Occupant};
+use crate::attach::{Detached, renamed, take_off};
 use crate::kernel::Program;
 use crate::load::Loaded;
-use crate::netlink::{Expect, Mode, Namespace, NetlinkError, Socket};
+use crate::netlink::{Expect, Mode, NetlinkError, Socket};
 
 /// Why the program could not be attached.
 #[derive(Debug, thiserror::Error)]
@@ -88,19 +89,6 @@ enum End {
     Stay,
 }
 
-/// What was found when it was to be taken off.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Detached {
-    /// It was there, and is gone now.
-    Done,
-    /// The interface is gone, and it with that.
-    InterfaceGone,
-    /// Somebody had taken it off.
-    Already,
-    /// Another program has taken its place; it stays.
-    Replaced(u32),
-}
-
 impl<'a> Attachment<'a> {
     /// Attaches, in the place of who is there. Where that runs in the same mode, no packet falls between the two.
     ///
@@ -168,7 +156,7 @@ impl<'a> Attachment<'a> {
         match program_of(self.device, &self.loaded) {
             Ok(program) => {
                 let (name, ifindex) = (&self.device.name, self.device.ifindex);
-                take_off(self.socket, name, ifindex, self.mode, program)
+                take_off(self.socket, name, ifindex, self.mode, program.as_fd())
             }
             Err(_) => Ok(Detached::Already),
         }
@@ -184,40 +172,10 @@ impl Drop for Attachment<'_> {
     }
 }
 
-/// Takes a program off an interface, if it is still the one there.
-///
-/// # Errors
-/// The kernel's refusal.
-pub fn take_off(
-    socket: &Socket,
-    ifname: &str,
-    ifindex: u32,
-    mode: Mode,
-    program: &Program,
-) -> Result<Detached, NetlinkError> {
-    let error = match socket.detach_xdp(ifindex, mode, Expect::Program(program.as_fd())) {
-        Ok(()) => return Ok(Detached::Done),
-        Err(error) => error,
-    };
-    match error.errno() {
-        Some(Errno::ENODEV) => Ok(Detached::InterfaceGone),
-        // It is not there any more: another program, or none.
-        Some(Errno::EEXIST | Errno::ENOENT | Errno::EBUSY) => {
-            let there = socket.link(ifindex, Namespace::Own)?;
-            Ok(match there.as_ref().map(at_hook) {
-                None => Detached::InterfaceGone,
-                Some(None) => Detached::Already,
-                Some(Some((_, id))) => Detached::Replaced(id),
-            })
-        }
-        _ => Err(renamed(error, format!("detach from {ifname}"))),
-    }
-}
-
 fn program_of<'l>(device: &Device, loaded: &'l Loaded) -> Result<&'l Program, AttachError> {
     loaded
         .program(ENTRY)
-        .ok_or_else(|| AttachError::NoProgram(device.name.clone()))
+        .map_err(|_| AttachError::NoProgram(device.name.clone()))
 }
 
 fn explain(device: &Device, error: NetlinkError) -> AttachError {
@@ -226,24 +184,6 @@ fn explain(device: &Device, error: NetlinkError) -> AttachError {
     match errno {
         Some(Errno::EOPNOTSUPP) => AttachError::NoDriverSupport(error),
         _ => AttachError::Refused(error),
-    }
-}
-
-/// The same error with the interface's name in place of its number.
-fn renamed(error: NetlinkError, what: String) -> NetlinkError {
-    match error {
-        NetlinkError::Refused { errno, extack, .. } => NetlinkError::Refused {
-            what,
-            errno,
-            extack,
-        },
-        NetlinkError::Socket { errno, .. } => NetlinkError::Socket { what, errno },
-        NetlinkError::Malformed { cause, offset, .. } => NetlinkError::Malformed {
-            what,
-            cause,
-            offset,
-        },
-        NetlinkError::Unsettled { cause, .. } => NetlinkError::Unsettled { what, cause },
     }
 }
 

@@ -47,7 +47,7 @@ impl NewPins {
             let pinned = pins.start(name)?;
             pins.folder.pin_map(&pinned, map)?;
         }
-        if let Some(program) = loaded.program(ENTRY) {
+        if let Ok(program) = loaded.program(ENTRY) {
             let pinned = pins.start(PROGRAM)?;
             pins.folder.pin_program(&pinned, program)?;
         }

@@ -12,6 +12,7 @@ use super::pins;
 use super::program::{ENTRY, MAPS};
 use super::settings::Settings;
 use super::tables::{self, BackendStats, ReasonCount};
+use crate::attach::at_hook;
 use crate::kernel::{self, KernelError, Map, Program, ProgramInfo};
 use crate::netlink::{Link, Mode};
 use crate::object::Spec;
@@ -73,14 +74,6 @@ pub enum Occupant {
     Ours(Box<Running>),
     /// Somebody else.
     Foreign(Foreign),
-}
-
-/// The program where ours would be. Native and generic exclude each other (`dev_xdp_attach`); one that a network card runs
-/// itself is in nobody's way.
-pub fn at_hook(link: &Link) -> Option<(Mode, u32)> {
-    link.xdp
-        .programs()
-        .find(|(mode, _)| *mode != Mode::Hardware)
 }
 
 impl Occupant {

@@ -1,8 +1,13 @@
-//! The signals that end a balancer. They are held back from before it is attached until it waits for them, so none can
+//! The signals that end a balancer, or a program of the library's. They are held back from before it is attached until it waits for them, so none can
 //! come between an attachment and the one who takes it off.
 
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 /// The signals, blocked in this thread.
 #[derive(Debug)]
@@ -39,6 +44,30 @@ impl Stop {
     }
 }
 
+impl Stop {
+    /// Waits for one of them for so long at most; None when none came.
+    ///
+    /// # Errors
+    /// The kernel's; never EINTR.
+    pub fn within(&self, limit: Duration) -> Result<Option<Signal>, Errno> {
+        let signals =
+            SignalFd::with_flags(&self.0, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        let end = Instant::now() + limit;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            match poll(&mut [PollFd::new(signals.as_fd(), PollFlags::POLLIN)], left) {
+                Ok(0) => return Ok(None),
+                Ok(_) => break,
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        let signal = signals.read_signal()?;
+        Ok(signal.and_then(|signal| Signal::try_from(signal.ssi_signo as i32).ok()))
+    }
+}
+
 /// Whether `SigIgn` of /proc/self/status (proc(5)) has this signal.
 fn ignores(status: &str, signal: Signal) -> bool {
     status
@@ -66,9 +95,15 @@ mod tests {
         // On a thread of its own: the mask is the thread's.
         let stop = std::thread::spawn(|| {
             let stop = Stop::block().unwrap();
+            let none = stop.within(Duration::from_millis(1)).unwrap();
             nix::sys::signal::raise(Signal::SIGTERM).unwrap();
-            stop.wait().unwrap()
+            let first = stop.wait().unwrap();
+            nix::sys::signal::raise(Signal::SIGINT).unwrap();
+            (none, first, stop.within(Duration::from_secs(10)).unwrap())
         });
-        assert_eq!(stop.join().unwrap(), Signal::SIGTERM);
+        assert_eq!(
+            stop.join().unwrap(),
+            (None, Signal::SIGTERM, Some(Signal::SIGINT))
+        );
     }
 }

@@ -4,7 +4,9 @@ use anyhow::Result;
 
 use super::interfaces::{NONE, balancers};
 use super::{DetachArgs, note, say};
-use crate::balancer::attachment::{Detached, take_off};
+use std::os::fd::AsFd;
+
+use crate::attach::{Detached, take_off};
 use crate::balancer::pins;
 use crate::netlink::Socket;
 
@@ -19,7 +21,13 @@ pub(super) fn detach(args: &DetachArgs) -> Result<()> {
         // The pins are found by the program, so before it is gone.
         let folder = running.pins();
         let name = &link.name;
-        match take_off(&socket, name, link.ifindex, running.mode, &running.program)? {
+        match take_off(
+            &socket,
+            name,
+            link.ifindex,
+            running.mode,
+            running.program.as_fd(),
+        )? {
             Detached::Done => say(format_args!("Detached from {name}")),
             Detached::InterfaceGone => note(format_args!("{name}: the interface is gone")),
             Detached::Already => note(format_args!("{name}: it was taken off meanwhile")),

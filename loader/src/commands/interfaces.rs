@@ -2,8 +2,9 @@
 
 use anyhow::{Context, Result, anyhow, bail};
 
+use crate::attach::at_hook;
 use crate::balancer::device;
-use crate::balancer::running::{Foreign, Occupant, Running, at_hook};
+use crate::balancer::running::{Foreign, Occupant, Running};
 use crate::netlink::{Link, Socket};
 
 /// An interface with an XDP program.

@@ -181,7 +181,8 @@ fn fill(loaded: &Loaded, backends: &[(Ipv4Addr, Mac)]) -> Result<(), KernelError
             (key, tables::encode_backend(*ip, *mac).to_vec())
         })
         .collect();
-    let map: Option<&Map> = loaded.map("backends");
+    // Whether there is one was checked when the object was read.
+    let map: Option<&Map> = loaded.map("backends").ok();
     map.map_or(Ok(()), |map| map.update_all(&pairs))
 }
 

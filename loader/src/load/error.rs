@@ -46,6 +46,16 @@ pub enum LoadError {
         /// What it should hold.
         value: String,
     },
+    /// The object was loaded, but has nothing of that name.
+    #[error("there is no {what} `{name}`: the object has {known}")]
+    NoSuch {
+        /// `map` or `program`.
+        what: &'static str,
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
     /// It failed, and the kernel had refused the object's types before, which may be why.
     #[error("{error}\n  the object's types were left out: {reason}")]
     WithoutTypes {
@@ -57,6 +67,18 @@ pub enum LoadError {
 }
 
 impl LoadError {
+    pub(super) fn no_such(what: &'static str, name: &str, known: Vec<&str>) -> Self {
+        let known = match known.as_slice() {
+            [] => format!("no {what}s"),
+            known => known.join(", "),
+        };
+        LoadError::NoSuch {
+            what,
+            name: name.to_string(),
+            known,
+        }
+    }
+
     /// The kernel's error at the bottom of this one, if there is one.
     pub fn kernel(&self) -> Option<&KernelError> {
         match self {
@@ -65,7 +87,8 @@ impl LoadError {
             LoadError::Object(_)
             | LoadError::Incompatible { .. }
             | LoadError::MapMissing { .. }
-            | LoadError::Slot { .. } => None,
+            | LoadError::Slot { .. }
+            | LoadError::NoSuch { .. } => None,
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::LoadError;
 use crate::kernel::{Map, Program, ProgramInfo};
 
 /// The maps and programs of an object in the kernel. Dropping it closes their descriptors.
@@ -29,15 +30,26 @@ pub struct LoadedProgram {
 
 impl Loaded {
     /// The map with this name.
-    pub fn map(&self, name: &str) -> Option<&Map> {
-        self.maps.get(name)
+    ///
+    /// # Errors
+    /// There is none; the error says which there are.
+    pub fn map(&self, name: &str) -> Result<&Map, LoadError> {
+        let known = || self.maps.keys().map(String::as_str).collect();
+        self.maps
+            .get(name)
+            .ok_or_else(|| LoadError::no_such("map", name, known()))
     }
 
     /// The program with this name.
-    pub fn program(&self, name: &str) -> Option<&Program> {
+    ///
+    /// # Errors
+    /// There is none; the error says which there are.
+    pub fn program(&self, name: &str) -> Result<&Program, LoadError> {
+        let known = || self.programs.iter().map(|p| p.name.as_str()).collect();
         self.programs
             .iter()
             .find(|program| program.name == name)
             .map(|program| &program.program)
+            .ok_or_else(|| LoadError::no_such("program", name, known()))
     }
 }

@@ -230,7 +230,8 @@ mod tests {
         assert_eq!(refused::<TypeOf>("main=xdp"), "accepted");
         let unknown = refused::<TypeOf>("main=xpd");
         assert!(
-            unknown.starts_with("`xpd` names no type of program; known are xdp, "),
+            unknown.starts_with("`xpd` names no type of program: ")
+                && unknown.contains("xdp, tc, "),
             "{unknown}"
         );
     }
