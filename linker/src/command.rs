@@ -86,6 +86,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
         ..Options::default()
     };
     let output = link::link(&inputs, &options)?;
+    for note in &output.notes {
+        eprintln!("note: {note}");
+    }
     let path = &arguments.output;
     std::fs::write(path, output.bytes).with_context(|| format!("write {}", path.display()))
 }

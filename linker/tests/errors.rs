@@ -197,8 +197,8 @@ fn what_is_no_object_is_said_to_be_none() {
         "x.o: file+0x0: ELF header needs 64 bytes, 20 are left",
     );
     check(
-        &|bytes| bytes[..4].copy_from_slice(b"BC\xc0\xde"),
-        "x.o: file+0x0: magic is 0xdec04342: this is not an ELF file",
+        &|bytes| bytes[..4].copy_from_slice(b"#!/b"),
+        "x.o: file+0x0: magic is 0x622f2123: this is not an ELF file",
     );
     check(
         &|bytes| bytes[4] = 1,

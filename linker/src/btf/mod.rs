@@ -6,6 +6,7 @@
 //!
 //! The format: `Documentation/bpf/btf.rst` and `include/uapi/linux/btf.h` in Linux.
 
+mod agree;
 mod dedup;
 mod encode;
 mod keep;
@@ -17,6 +18,7 @@ mod repair;
 mod strings;
 mod walk;
 
+pub use agree::{Difference, Likeness, difference};
 pub use dedup::{Merged, merge};
 pub use keep::{Renumbering, keep};
 pub use names::valid_name;

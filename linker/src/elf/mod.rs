@@ -8,7 +8,7 @@ mod archive;
 mod read;
 pub mod write;
 
-pub use archive::{Member, is_archive, members};
+pub use archive::{Member, MemberKind, is_archive, is_bitcode, is_thin, members};
 pub use read::parse;
 
 use crate::error::ParseError;
@@ -28,6 +28,17 @@ pub struct Object<'a> {
     pub sections: Vec<Section<'a>>,
     /// All symbols, by index; the first is the null symbol.
     pub symbols: Vec<Symbol<'a>>,
+    /// The sections of which a link keeps one copy (`GRP_COMDAT`): C++'s inline functions, say.
+    pub groups: Vec<Group<'a>>,
+}
+
+/// Sections that stay or go together; of all groups with one signature in a link, one stays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group<'a> {
+    /// The name that tells groups apart.
+    pub signature: &'a str,
+    /// Its sections.
+    pub sections: Vec<SectionIndex>,
 }
 
 /// One section.

@@ -8,8 +8,8 @@ use object::read::elf::{
 };
 
 use super::{
-    Binding, Object, Place, Relocation, RelocationKind, Section, SectionIndex, SectionKind, Symbol,
-    SymbolIndex, SymbolKind, Visibility,
+    Binding, Group, Object, Place, Relocation, RelocationKind, Section, SectionIndex, SectionKind,
+    Symbol, SymbolIndex, SymbolKind, Visibility,
 };
 use crate::error::{Cause, ParseError};
 
@@ -40,7 +40,12 @@ pub fn parse(bytes: &[u8]) -> Result<Object<'_>, ParseError> {
         &symbols,
         &mut sections,
     )?;
-    Ok(Object { sections, symbols })
+    let groups = read_groups(&table, bytes, &symbols, &sections)?;
+    Ok(Object {
+        sections,
+        symbols,
+        groups,
+    })
 }
 
 fn whole_file(error: object::read::Error) -> ParseError {
@@ -278,6 +283,54 @@ fn read_symbols<'a>(
         });
     }
     Ok(symbols)
+}
+
+/// The COMDAT groups. Others say only that their sections go together, which they do anyway.
+fn read_groups<'a>(
+    table: &Sections<'a>,
+    bytes: &'a [u8],
+    symbols: &[Symbol<'a>],
+    sections: &[Section<'a>],
+) -> Result<Vec<Group<'a>>, ParseError> {
+    let mut groups = Vec::new();
+    for (index, header) in table.enumerate() {
+        let name = sections.get(index.0).map_or("", |section| section.name);
+        let Some((flags, members)) = header.group(LE, bytes).map_err(in_section(name))? else {
+            continue;
+        };
+        if !flags.contains(elf::GRP_COMDAT) {
+            continue;
+        }
+        let dangling = |what, index: u32, count: usize| {
+            let (index, count) = (u64::from(index), count as u64);
+            Err(ParseError::new(
+                name,
+                0,
+                Cause::Dangling { what, index, count },
+            ))
+        };
+        let signature = header.sh_info(LE);
+        let Some(symbol) = symbols.get(signature as usize) else {
+            return dangling("symbol of a group", signature, symbols.len());
+        };
+        let mut group = Group {
+            signature: symbol.name,
+            sections: Vec::with_capacity(members.len()),
+        };
+        for member in members {
+            let member = member.get(LE);
+            if member as usize >= sections.len() {
+                return dangling("section of a group", member, sections.len());
+            }
+            group.sections.push(SectionIndex(member as usize));
+        }
+        // A section symbol has no name: its section's is meant.
+        if let (true, Place::Section(section)) = (symbol.name.is_empty(), symbol.place) {
+            group.signature = sections[section.0].name;
+        }
+        groups.push(group);
+    }
+    Ok(groups)
 }
 
 fn read_relocations<'a>(

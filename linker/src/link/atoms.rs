@@ -7,7 +7,6 @@
 //! symbol (`.rodata..Lanon.7`), or of a pool of constants (`.rodata.cst16`, `.rodata.str1.1`).
 
 use super::inputs::{Module, ModuleId};
-use super::{LinkError, Problem, Site};
 use crate::elf::{Place, Section, SectionIndex, SectionKind, SymbolIndex, SymbolKind};
 
 /// The number of an atom in the link.
@@ -27,7 +26,7 @@ pub(super) struct Atom<'a> {
     pub(super) align: u64,
     /// Where it goes in the output.
     pub(super) home: Home<'a>,
-    /// The symbols that lie in it, by ascending value.
+    /// The symbols that lie in it, by ascending value, but for those that gave way to another module's.
     pub(super) symbols: Vec<SymbolIndex>,
 }
 
@@ -104,12 +103,12 @@ impl<'a> Atoms<'a> {
 }
 
 /// Cuts every section that may reach the output.
-pub(super) fn split<'a>(modules: &[Module<'a>]) -> Result<Atoms<'a>, LinkError> {
+pub(super) fn split<'a>(modules: &[Module<'a>]) -> Atoms<'a> {
     let mut all = Vec::new();
     let mut by_section = Vec::new();
     for (index, module) in modules.iter().enumerate() {
         let module_id = ModuleId(index);
-        let symbols = symbols_by_section(module)?;
+        let symbols = symbols_by_section(module);
         let mut places = Vec::with_capacity(module.object.sections.len());
         for (section_id, section) in module.object.sections() {
             let first = all.len();
@@ -128,7 +127,7 @@ pub(super) fn split<'a>(modules: &[Module<'a>]) -> Result<Atoms<'a>, LinkError> 
                         symbols: Vec::new(),
                     });
                 }
-                for symbol in symbols {
+                for symbol in symbols.iter().filter(|id| !module.lost.contains(id)) {
                     let value = module.object.symbols[symbol.0].value;
                     let after = all[first..].partition_point(|atom| atom.start <= value);
                     if let Some(atom) = all[first..].get_mut(after.saturating_sub(1)) {
@@ -140,7 +139,7 @@ pub(super) fn split<'a>(modules: &[Module<'a>]) -> Result<Atoms<'a>, LinkError> 
         }
         by_section.push(places);
     }
-    Ok(Atoms { all, by_section })
+    Atoms { all, by_section }
 }
 
 /// Where a section's bytes go; `None` for what does not reach the output: debug information, the file's own tables,
@@ -229,7 +228,7 @@ fn is_part_of(name: &str, base: &str) -> bool {
 
 /// The named symbols of each section by ascending value. Labels that the assembler made (`.L…`, `LBB…`: local and
 /// without a type) are no names.
-fn symbols_by_section(module: &Module<'_>) -> Result<Vec<Vec<SymbolIndex>>, LinkError> {
+fn symbols_by_section(module: &Module<'_>) -> Vec<Vec<SymbolIndex>> {
     let mut by_section = vec![Vec::new(); module.object.sections.len()];
     for (id, symbol) in module.object.symbols() {
         let named = match symbol.kind {
@@ -241,23 +240,13 @@ fn symbols_by_section(module: &Module<'_>) -> Result<Vec<Vec<SymbolIndex>>, Link
             Place::Section(section) if named && !symbol.name.is_empty() => {
                 by_section[section.0].push(id);
             }
-            Place::Common => {
-                return Err(LinkError::At {
-                    site: Box::new(Site {
-                        input: module.name.clone(),
-                        section: "COMMON".into(),
-                        ..Site::default()
-                    }),
-                    problem: Problem::Common(symbol.name.to_owned()),
-                });
-            }
-            Place::Section(_) | Place::Undefined | Place::Absolute => {}
+            Place::Section(_) | Place::Undefined | Place::Absolute | Place::Common => {}
         }
     }
     for symbols in &mut by_section {
         symbols.sort_by_key(|id| module.object.symbols[id.0].value);
     }
-    Ok(by_section)
+    by_section
 }
 
 /// Where the atoms of a section start and end. Code is cut at functions; data is not cut.

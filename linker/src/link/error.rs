@@ -18,6 +18,23 @@ pub enum LinkError {
         /// What is wrong with it.
         error: ParseError,
     },
+    /// An input is LLVM bitcode.
+    #[error(
+        "{input}: this is LLVM bitcode, not an object{}",
+        super::bitcode::ADVICE
+    )]
+    Bitcode {
+        /// The file.
+        input: String,
+    },
+    /// An archive does not hold its members.
+    #[error(
+        "{input}: a thin archive only names its members\n  try:  name the members instead of {input}, or make it without T"
+    )]
+    Thin {
+        /// The file.
+        input: String,
+    },
     /// No input held an object.
     #[error("nothing to link: no input holds a BPF object")]
     Empty,
@@ -59,6 +76,18 @@ pub enum LinkError {
         first: String,
         /// The one that differs.
         second: String,
+    },
+    /// Two inputs mean different types by one name.
+    #[error("{second}: `{symbol}` has another type than in {first}\n  {difference}")]
+    TypesDiffer {
+        /// The symbol.
+        symbol: String,
+        /// The input that defines it.
+        first: String,
+        /// The one that declares it, or defined it too.
+        second: String,
+        /// Where they differ, what is here, and what is there.
+        difference: String,
     },
     /// A section of the output would be larger than a BPF map or program can be.
     #[error("section `{section}` would take {size} bytes: more than {limit}")]

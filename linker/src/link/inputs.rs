@@ -1,12 +1,30 @@
 //! Pass 1: files become modules. Objects all take part; a member of an archive does when it defines what is missing.
+//!
+//! Members are pulled until nothing more is found, each for the first name that is missing and that it defines (the first
+//! archive's, where several do). Those that were pulled follow the objects by name and contents, so that the order of
+//! archives on the command line makes no difference to the bytes. LLVM bitcode is no object: what it would have given
+//! is remembered, for the error.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
+use super::bitcode::Bitcode;
+use super::types_found::EXTERN_SECTIONS;
 use super::{Input, LinkError};
 use crate::btf::Btf;
 use crate::btf_ext::BtfExt;
-use crate::elf::{self, Binding, Object, Place, Section, Symbol, SymbolIndex, SymbolKind};
+use crate::elf::{
+    self, Binding, MemberKind, Object, Place, Section, Symbol, SymbolIndex, SymbolKind,
+};
 use crate::{Cause, ParseError};
+
+/// What the files held.
+#[derive(Debug)]
+pub(super) struct Inputs<'a> {
+    /// The objects that take part.
+    pub(super) modules: Vec<Module<'a>>,
+    /// The members of archives that could not, whatever they define.
+    pub(super) bitcode: Vec<Bitcode<'a>>,
+}
 
 /// One object that takes part in the link.
 #[derive(Debug)]
@@ -40,24 +58,49 @@ pub(super) struct Types {
 pub(super) struct ModuleId(pub(super) usize);
 
 /// Reads every input. Archives come last: their members are chosen by what the objects want.
-pub(super) fn read<'a>(inputs: &[Input<'a>]) -> Result<Vec<Module<'a>>, LinkError> {
+pub(super) fn read<'a>(inputs: &[Input<'a>]) -> Result<Inputs<'a>, LinkError> {
     let mut modules = Vec::new();
     let mut candidates = Vec::new();
+    let mut bitcode = Vec::new();
     for input in inputs {
-        if elf::is_archive(input.bytes) {
-            for member in elf::members(input.bytes).map_err(|error| in_input(input.name, error))? {
-                let name = format!("{}({})", input.name, member.name);
-                candidates.push(module(name, member.bytes)?);
+        if !elf::is_archive(input.bytes) {
+            if elf::is_bitcode(input.bytes) {
+                return Err(LinkError::Bitcode {
+                    input: input.name.to_owned(),
+                });
             }
-        } else {
-            modules.push(module(input.name.to_owned(), input.bytes)?);
+            let object = object(input.name, input.bytes)?;
+            modules.push(module(input.name.to_owned(), object)?);
+            continue;
+        }
+        if elf::is_thin(input.bytes) {
+            return Err(LinkError::Thin {
+                input: input.name.to_owned(),
+            });
+        }
+        for member in elf::members(input.bytes).map_err(|error| in_input(input.name, error))? {
+            let name = format!("{}({})", input.name, member.name);
+            match member.kind {
+                MemberKind::Object => candidates.push(Candidate {
+                    object: object(&name, member.bytes)?,
+                    name,
+                    key: (member.name, member.bytes),
+                }),
+                MemberKind::Bitcode => bitcode.push(Bitcode {
+                    archive: input.name.to_owned(),
+                    name,
+                    bytes: member.bytes,
+                    symbols: member.symbols,
+                }),
+                MemberKind::Other => {}
+            }
         }
     }
-    pull(&mut modules, candidates);
+    pull(&mut modules, candidates)?;
     if modules.is_empty() {
         return Err(LinkError::Empty);
     }
-    Ok(modules)
+    Ok(Inputs { modules, bitcode })
 }
 
 fn in_input(input: &str, error: ParseError) -> LinkError {
@@ -67,14 +110,13 @@ fn in_input(input: &str, error: ParseError) -> LinkError {
     }
 }
 
-fn module(name: String, bytes: &[u8]) -> Result<Module<'_>, LinkError> {
-    let read = || -> Result<_, ParseError> {
-        let object = Object::parse(bytes)?;
-        let types = types(&object)?;
-        Ok((object, types))
-    };
-    match read() {
-        Ok((object, types)) => Ok(Module {
+fn object<'a>(name: &str, bytes: &'a [u8]) -> Result<Object<'a>, LinkError> {
+    Object::parse(bytes).map_err(|error| in_input(name, error))
+}
+
+fn module<'a>(name: String, object: Object<'a>) -> Result<Module<'a>, LinkError> {
+    match types(&object) {
+        Ok(types) => Ok(Module {
             name,
             object,
             types,
@@ -84,49 +126,82 @@ fn module(name: String, bytes: &[u8]) -> Result<Module<'_>, LinkError> {
     }
 }
 
-/// Takes in candidates until none of them defines a symbol that is still missing, or all did. Without any object to
-/// begin with, an archive is linked whole.
-fn pull<'a>(modules: &mut Vec<Module<'a>>, mut candidates: Vec<Module<'a>>) {
-    if modules.is_empty() {
-        modules.append(&mut candidates);
-    }
-    loop {
-        let mut missing = missing(modules);
-        let before = modules.len();
-        let mut left = Vec::new();
-        for candidate in candidates {
-            let symbols = &candidate.object.symbols;
-            if symbols
-                .iter()
-                .any(|symbol| is_definition(symbol) && missing.contains(symbol.name))
-            {
-                for symbol in symbols.iter().filter(|symbol| is_definition(symbol)) {
-                    missing.remove(symbol.name);
-                }
-                modules.push(candidate);
-            } else {
-                left.push(candidate);
-            }
-        }
-        if modules.len() == before {
-            return;
-        }
-        // The newcomers may want something themselves.
-        candidates = left;
-    }
+/// A member of an archive that may take part.
+struct Candidate<'a> {
+    name: String,
+    object: Object<'a>,
+    /// What its place among those that were pulled depends on.
+    key: (String, &'a [u8]),
 }
 
-/// The names that some module wants and none defines. They borrow from the files, so that the list of modules may grow.
-fn missing<'a>(modules: &[Module<'a>]) -> BTreeSet<&'a str> {
-    let symbols = || modules.iter().flat_map(|module| &module.object.symbols);
-    let mut missing: BTreeSet<&str> = symbols()
-        .filter(|symbol| symbol.place == Place::Undefined && symbol.binding == Binding::Global)
-        .map(|symbol| symbol.name)
-        .collect();
-    for symbol in symbols().filter(|symbol| is_definition(symbol)) {
-        missing.remove(symbol.name);
+/// Adds the candidates that define what is missing, until nothing is missing that one of them defines.
+fn pull<'a>(
+    modules: &mut Vec<Module<'a>>,
+    candidates: Vec<Candidate<'a>>,
+) -> Result<(), LinkError> {
+    let mut definers: HashMap<&'a str, usize> = HashMap::new();
+    for (index, candidate) in candidates.iter().enumerate() {
+        for symbol in candidate
+            .object
+            .symbols
+            .iter()
+            .filter(|symbol| is_definition(symbol))
+        {
+            definers.entry(symbol.name).or_insert(index);
+        }
     }
-    missing
+    let mut candidates: Vec<Option<Candidate<'a>>> = candidates.into_iter().map(Some).collect();
+    let mut defined: HashSet<&'a str> = HashSet::new();
+    let mut wanted: VecDeque<&'a str> = VecDeque::new();
+    for module in modules.iter() {
+        defined.extend(definitions(module));
+        wanted.extend(wants(module));
+    }
+    let mut pulled: BTreeMap<(String, &'a [u8], usize), Module<'a>> = BTreeMap::new();
+    while let Some(name) = wanted.pop_front() {
+        let Some(index) = definers.get(name).filter(|_| !defined.contains(name)) else {
+            continue;
+        };
+        if let Some(Candidate { name, object, key }) = candidates[*index].take() {
+            let module = module(name, object)?;
+            defined.extend(definitions(&module));
+            wanted.extend(wants(&module));
+            // The index tells members apart that are the same twice.
+            pulled.insert((key.0, key.1, *index), module);
+        }
+    }
+    modules.extend(pulled.into_values());
+    Ok(())
+}
+
+fn definitions<'a>(module: &Module<'a>) -> impl Iterator<Item = &'a str> {
+    let symbols = module.object.symbols.iter();
+    symbols
+        .filter(|symbol| is_definition(symbol))
+        .map(|symbol| symbol.name)
+}
+
+/// The names that a module wants of others. What the kernel or the loader gives is not missing.
+fn wants<'a>(module: &Module<'a>) -> impl Iterator<Item = &'a str> {
+    let given: BTreeSet<&str> = match &module.types {
+        Some(types) => EXTERN_SECTIONS
+            .iter()
+            .filter_map(|section| types.btf.datasec(section))
+            .flat_map(|(_, section)| &section.vars)
+            .map(|var| types.btf.type_name(var.ty))
+            .collect(),
+        None => BTreeSet::new(),
+    };
+    module
+        .object
+        .symbols
+        .iter()
+        .filter(move |symbol| {
+            symbol.place == Place::Undefined
+                && symbol.binding == Binding::Global
+                && !given.contains(symbol.name)
+        })
+        .map(|symbol| symbol.name)
 }
 
 /// Whether other modules can refer to what this symbol defines.

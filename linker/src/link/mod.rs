@@ -14,8 +14,10 @@
 //! exported variables.
 
 mod advice;
+mod agree;
 mod assemble;
 mod atoms;
+mod bitcode;
 mod calls;
 mod check;
 mod error;
@@ -29,6 +31,7 @@ mod records;
 mod refusal;
 mod resolve;
 mod source;
+mod symbols;
 mod types;
 mod types_found;
 mod view;
@@ -79,18 +82,28 @@ pub struct Output {
     pub bytes: Vec<u8>,
     /// What some kernels would refuse, or what looks wrong without being certain.
     pub warnings: Vec<Refusal>,
+    /// What was left aside without harm, a line each.
+    pub notes: Vec<String>,
 }
 
 /// Links objects and archives into one loadable object.
 pub fn link(inputs: &[Input<'_>], options: &Options) -> Result<Output, LinkError> {
-    let modules = inputs::read(inputs)?;
+    let inputs::Inputs {
+        mut modules,
+        bitcode,
+    } = inputs::read(inputs)?;
     // From here on every module is a well-formed BPF object, and no module is added.
-    let atoms = atoms::split(&modules)?;
+    symbols::settle(&mut modules)?;
+    // From here on every name that modules share has one definition.
+    agree::check(&modules)?;
+    // And they mean the same by it.
+    let atoms = atoms::split(&modules);
     // Every byte that may reach the output belongs to exactly one atom, which stays or goes as a whole.
     let references = resolve::references(&modules, &atoms)?;
     // Every relocation, and every call that needed none, leads to an atom or to a symbol nobody defines.
     let live = live::mark(&modules, &atoms, &references, options)?;
     let view = View::new(&modules, &atoms, &references, &live, options);
+    bitcode::check(&view, &bitcode)?;
     let warnings = check::code(&view)?;
     // What is live is defined, jumps only within itself, cannot panic, and fits the kernel's limits.
     let layout = place::layout(&atoms, &live)?;
@@ -100,5 +113,10 @@ pub fn link(inputs: &[Input<'_>], options: &Options) -> Result<Output, LinkError
     // The types describe the live functions and variables, each at its final place, as the kernel wants them.
     image.sections.extend(debug);
     let bytes = crate::elf::write::write(&image).map_err(LinkError::Write)?;
-    Ok(Output { bytes, warnings })
+    let notes = bitcode::notes(&bitcode);
+    Ok(Output {
+        bytes,
+        warnings,
+        notes,
+    })
 }

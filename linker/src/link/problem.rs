@@ -8,6 +8,9 @@ pub enum Problem {
     /// No input defines what is wanted here.
     #[error("`{0}` is not defined by any input")]
     Undefined(String),
+    /// Only LLVM bitcode, in this member of an archive, defines what is wanted here.
+    #[error("`{0}` is defined in {1} only, which is LLVM bitcode and no object")]
+    Bitcode(String, String),
     /// A panic can be reached, through this function of Rust's library if it was not inlined. It compiled to a jump
     /// to itself, which the kernel refuses.
     #[error("this can panic{}, and BPF has no way to", .0.as_ref().map(|f| format!(" (`{f}`)")).unwrap_or_default())]
@@ -38,9 +41,6 @@ pub enum Problem {
         "it holds the address of `{0}`: BPF has no pointers in global data that a loader could fill in"
     )]
     PointerInData(String),
-    /// C's tentative definitions have no place.
-    #[error("`{0}` is a tentative definition: compile with -fno-common")]
-    Common(String),
     /// A call without a relocation, whose distance leads out of its section.
     #[error("this call leads to no function")]
     Nowhere,
@@ -197,6 +197,7 @@ impl Problem {
             | Self::TailCallReturns
             | Self::TooMany(_) => Some(Check::Code),
             Self::Undefined(_)
+            | Self::Bitcode(..)
             | Self::JumpOut(_)
             | Self::JumpMiddle(_)
             | Self::NotAFunction(..)
@@ -204,7 +205,6 @@ impl Problem {
             | Self::WrongInsn(..)
             | Self::PastEnd(..)
             | Self::PointerInData(_)
-            | Self::Common(_)
             | Self::Nowhere
             | Self::SecondSlot => None,
         }
@@ -214,6 +214,7 @@ impl Problem {
     pub fn advice(&self) -> Option<String> {
         let text = match self {
             Self::Undefined(name) => return advice::undefined(name),
+            Self::Bitcode(..) => super::bitcode::ADVICE,
             Self::Panic(function) => return Some(advice::panic(function.as_deref())),
             Self::Endless => "return instead, or give the loop a bound",
             Self::Recursion => {
@@ -256,7 +257,6 @@ impl Problem {
             | Self::WrongInsn(..)
             | Self::PastEnd(..)
             | Self::PointerInData(_)
-            | Self::Common(_)
             | Self::Nowhere
             | Self::Opcode(_)
             | Self::Register(_)

@@ -43,7 +43,7 @@ pub(super) fn references(
     modules: &[Module<'_>],
     atoms: &Atoms<'_>,
 ) -> Result<References, LinkError> {
-    let globals = globals(modules)?;
+    let globals = globals(modules);
     let mut references: References = vec![Vec::new(); atoms.all.len()];
     for (index, module) in modules.iter().enumerate() {
         let module_id = ModuleId(index);
@@ -66,45 +66,17 @@ pub(super) fn references(
     Ok(references)
 }
 
-/// The definition of each global name: a strong one before a weak one, the first before the second.
-fn globals<'a>(modules: &[Module<'a>]) -> Result<Globals<'a>, LinkError> {
+/// The definition of each global name: the one that did not give way.
+fn globals<'a>(modules: &[Module<'a>]) -> Globals<'a> {
     let mut globals = Globals::new();
     for (index, module) in modules.iter().enumerate() {
         for (id, symbol) in module.object.symbols() {
-            if !is_definition(symbol) {
-                continue;
-            }
-            let new = (ModuleId(index), id);
-            let Some((old_module, old_id)) = globals.get(symbol.name).copied() else {
-                globals.insert(symbol.name, new);
-                continue;
-            };
-            let first = &modules[old_module.0];
-            let old = &first.object.symbols[old_id.0];
-            match (old.binding, symbol.binding) {
-                (Binding::Weak, Binding::Global) => {
-                    globals.insert(symbol.name, new);
-                }
-                (Binding::Global, Binding::Global) if !shared(first, old) => {
-                    return Err(LinkError::Duplicate {
-                        symbol: readable(symbol.name),
-                        first: first.name.clone(),
-                        second: module.name.clone(),
-                    });
-                }
-                _ => {}
+            if is_definition(symbol) && !module.lost.contains(&id) {
+                globals.insert(symbol.name, (ModuleId(index), id));
             }
         }
     }
-    Ok(globals)
-}
-
-/// Every C file says `license`; that they agree is checked where the section is kept once.
-fn shared(module: &Module<'_>, symbol: &Symbol<'_>) -> bool {
-    match symbol.place {
-        Place::Section(section) => is_agreed(module.object.sections[section.0].name),
-        Place::Undefined | Place::Absolute | Place::Common => false,
-    }
+    globals
 }
 
 /// Sections that an object has once, and on which inputs must agree.

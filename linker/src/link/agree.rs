@@ -1,0 +1,104 @@
+//! Pass 3, second half: objects that share a name mean the same by it.
+//!
+//! The compiler sees one file at a time and takes a declaration's word for it. Here both sides are known: a call with
+//! other parameters than the function's, or a map whose key is larger than its definition says, is an error that names
+//! both files, instead of a program that reads what is not there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::LinkError;
+use super::inputs::{Module, Types, is_definition};
+use super::source::readable;
+use crate::btf::{self, Btf, Kind, Likeness, Linkage, TypeId};
+use crate::elf::Place;
+
+/// Compares every declaration, and every definition that gave way, with the definition that stays.
+pub(super) fn check(modules: &[Module<'_>]) -> Result<(), LinkError> {
+    let definitions = definitions(modules);
+    for module in modules {
+        let Some(types) = &module.types else {
+            continue; // what it means is not known
+        };
+        let lost: BTreeSet<&str> = module.lost_names().collect();
+        for (name, id, linkage) in shared(types) {
+            let declares = match linkage {
+                Linkage::Static => false,
+                Linkage::Global => lost.contains(name),
+                Linkage::Extern => true,
+            };
+            let Some(Some(definition)) = definitions.get(name).filter(|_| declares) else {
+                continue;
+            };
+            let (one, two) = ((&types.btf, id), (definition.btf, definition.id));
+            if let Some(difference) = btf::difference(one, two, definition.likeness) {
+                let path = match difference.path.as_str() {
+                    "" => String::new(),
+                    path => format!("{path}: "),
+                };
+                return Err(LinkError::TypesDiffer {
+                    symbol: readable(name),
+                    first: definition.module.to_owned(),
+                    second: module.name.clone(),
+                    difference: format!("{path}{} here, {} there", difference.one, difference.two),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What a name that modules share is defined as.
+struct Definition<'m> {
+    module: &'m str,
+    btf: &'m Btf,
+    id: TypeId,
+    likeness: Likeness,
+}
+
+/// The definition of each shared name; `None` where the types do not say which of several of that name it is (types
+/// know Rust's `a::new` and `b::new` as `new`).
+fn definitions<'m>(modules: &'m [Module<'_>]) -> BTreeMap<&'m str, Option<Definition<'m>>> {
+    let mut definitions = BTreeMap::new();
+    for module in modules {
+        let Some(types) = &module.types else {
+            continue;
+        };
+        let mut likeness: BTreeMap<&str, Likeness> = BTreeMap::new();
+        for (id, symbol) in module.object.symbols() {
+            if let (Place::Section(at), true) = (symbol.place, is_definition(symbol))
+                && !module.lost.contains(&id)
+            {
+                let is_map = module.object.sections[at.0].name == ".maps";
+                let like = if is_map { Likeness::Map } else { Likeness::Use };
+                likeness.insert(symbol.name, like);
+            }
+        }
+        for (name, id, linkage) in shared(types) {
+            if let (Some(likeness), Linkage::Global) = (likeness.get(name), linkage) {
+                let definition = Definition {
+                    module: &module.name,
+                    btf: &types.btf,
+                    id,
+                    likeness: *likeness,
+                };
+                definitions
+                    .entry(name)
+                    .and_modify(|known| *known = None)
+                    .or_insert(Some(definition));
+            }
+        }
+    }
+    definitions
+}
+
+/// The functions and variables of a module's types.
+fn shared(types: &Types) -> impl Iterator<Item = (&str, TypeId, Linkage)> {
+    types.btf.iter().filter_map(|(id, ty)| {
+        let linkage = match &ty.kind {
+            Kind::Func(func) => func.linkage,
+            Kind::Var(var) => var.linkage,
+            _ => return None,
+        };
+        Some((types.btf.name(ty.name), id, linkage))
+    })
+}
