@@ -11,7 +11,7 @@ use super::log::{self, Answer, Buffer};
 use super::rejection::Rejection;
 use super::syscall::{Attr, Command, bpf_fd};
 use super::token::token_flag;
-use super::{Capability, KernelError, Token, memlock};
+use super::{Capability, KernelError, Token, permission};
 
 /// A BTF object in the kernel. Dropping it closes the descriptor.
 #[derive(Debug)]
@@ -20,21 +20,21 @@ pub struct Btf {
 }
 
 impl Btf {
-    /// Loads the bytes of a `.BTF` section: without a log first, and when they are refused once more with one, so that the
+    /// Loads the bytes of a `.BTF` section, with a token where one is needed and found: without a log first, and when they are refused once more with one, so that the
     /// error says which type the kernel objects to.
     pub fn load(bytes: &[u8]) -> Result<Self, KernelError> {
-        let errno = match memlock::retry(|| Self::command(bytes, None)) {
-            Ok(fd) => return Ok(Btf { fd }),
-            Err(errno) => errno,
-        };
-        match errno {
-            Errno::EPERM => Err(KernelError::privileged(
-                "load BTF",
-                errno,
+        let (result, token) = permission::retry(None, |token| Self::command(bytes, token));
+        match result {
+            Ok(fd) => Ok(Btf { fd }),
+            Err(Errno::EPERM) => Err(permission::error(
+                "load BTF".into(),
                 &[Capability::Bpf],
+                token,
             )),
-            Errno::EINVAL | Errno::E2BIG | Errno::ENOSPC => Err(rejection(bytes, None, errno)),
-            errno => Err(KernelError::refused("load BTF", errno)),
+            Err(errno @ (Errno::EINVAL | Errno::E2BIG | Errno::ENOSPC)) => {
+                Err(rejection(bytes, token, errno))
+            }
+            Err(errno) => Err(KernelError::refused("load BTF", errno)),
         }
     }
 

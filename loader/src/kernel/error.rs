@@ -3,7 +3,8 @@
 use nix::errno::Errno;
 use thiserror::Error;
 
-use super::caps::{self, Capabilities, Capability};
+use super::caps::{self, Capability};
+use super::permission;
 use super::rejection::Rejection;
 
 /// An error of the kernel, or of what was about to be asked of it.
@@ -77,17 +78,9 @@ impl KernelError {
 
     /// Like [`KernelError::refused`]; an EPERM is explained with the capabilities, read at this moment.
     pub(super) fn privileged(what: impl Into<String>, errno: Errno, needed: &[Capability]) -> Self {
-        if errno != Errno::EPERM {
-            return Self::refused(what, errno);
-        }
-        match Capabilities::effective() {
-            Some(set) if !set.missing(needed).is_empty() => KernelError::Permission {
-                what: what.into(),
-                missing: set.missing(needed),
-                errno,
-                evidence: vec![set.evidence(needed)],
-            },
-            _ => Self::refused(what, errno),
+        match errno {
+            Errno::EPERM => permission::error(what.into(), needed, None),
+            errno => Self::refused(what, errno),
         }
     }
 

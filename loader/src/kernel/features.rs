@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use super::btf::Btf;
 use super::program::{self, ProgramDefinition};
-use super::{Map, MapDefinition, MapShape};
+use super::{Map, MapDefinition, MapShape, permission};
 use crate::uapi::{AttachType, MapType, ProgramType, map_flags};
 
 /// Something that not every kernel has.
@@ -92,6 +92,7 @@ fn probe(feature: Feature) -> bool {
                 flags: crate::uapi::prog_flags::XDP_HAS_FRAGS,
                 license: "GPL",
                 instructions: &PASS,
+                token: permission::token_for_probes(),
                 ..ProgramDefinition::default()
             };
             program::command(&definition, b"GPL\0").is_ok()
@@ -122,5 +123,5 @@ fn btf(types: &[&[u32]]) -> bool {
     }
     bytes.extend_from_slice(&types);
     bytes.extend_from_slice(STRINGS);
-    Btf::command(&bytes, None).is_ok()
+    Btf::command(&bytes, permission::token_for_probes()).is_ok()
 }

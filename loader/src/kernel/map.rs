@@ -12,7 +12,7 @@ use super::layout::MapCreate;
 use super::map_definition::create_error;
 use super::syscall::{Attr, Command, bpf, bpf_fd};
 use super::token::token_flag;
-use super::{Capability, KernelError, MapDefinition, MapShape, memlock, possible_cpus};
+use super::{Capability, KernelError, MapDefinition, MapShape, permission, possible_cpus};
 
 /// What an update expects to find under the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,20 +44,16 @@ pub struct Map {
 }
 
 impl Map {
-    /// Creates a map. EPERM is retried once with RLIMIT_MEMLOCK raised (kernels before 5.11).
+    /// Creates a map. EPERM is tried again with what can help: a higher RLIMIT_MEMLOCK (before 5.11), a token (6.9).
     pub fn create(definition: &MapDefinition<'_>) -> Result<Self, KernelError> {
         let shape = definition.shape;
-        let fd = memlock::retry(|| {
+        let (result, token) = permission::retry(definition.token, |token| {
             let mut attr = Attr::new(offset_of!(MapCreate, map_ifindex));
             attr.u32("map_type", 0, shape.map_type.0)
                 .u32("key_size", 4, shape.key_size)
                 .u32("value_size", 8, shape.value_size)
                 .u32("max_entries", 12, shape.max_entries)
-                .u32(
-                    "map_flags",
-                    16,
-                    shape.map_flags | token_flag(definition.token),
-                )
+                .u32("map_flags", 16, shape.map_flags | token_flag(token))
                 .u32("numa_node", 24, definition.numa_node)
                 .name("map_name", 28, definition.name)
                 .u32(
@@ -88,9 +84,7 @@ impl Map {
                     attr.u32(
                         "map_flags",
                         16,
-                        shape.map_flags
-                            | token_flag(definition.token)
-                            | map_flags::VTYPE_BTF_OBJ_FD,
+                        shape.map_flags | token_flag(token) | map_flags::VTYPE_BTF_OBJ_FD,
                     )
                     .fd(
                         "value_type_btf_obj_fd",
@@ -99,7 +93,7 @@ impl Map {
                     );
                 }
             }
-            if let Some(token) = definition.token {
+            if let Some(token) = token {
                 attr.fd(
                     "map_token_fd",
                     offset_of!(MapCreate, map_token_fd),
@@ -107,8 +101,8 @@ impl Map {
                 );
             }
             bpf_fd(Command::MapCreate, &mut attr)
-        })
-        .map_err(|errno| create_error(definition, errno))?;
+        });
+        let fd = result.map_err(|errno| create_error(definition, errno, token))?;
         Ok(Map {
             fd,
             name: definition.name.to_string(),

@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 
 use nix::errno::Errno;
 
-use super::{Btf, Capability, KernelError, Map, Token};
+use super::{Btf, Capability, KernelError, Map, Token, permission};
 use crate::uapi::MapType;
 
 /// What maps ask of the process.
@@ -88,7 +88,11 @@ impl Default for MapDefinition<'_> {
 }
 
 /// Says what the kernel objected to where the errno and the definition tell.
-pub(super) fn create_error(definition: &MapDefinition<'_>, errno: Errno) -> KernelError {
+pub(super) fn create_error(
+    definition: &MapDefinition<'_>,
+    errno: Errno,
+    token: Option<&Token>,
+) -> KernelError {
     let what = format!("create map `{}`", definition.name);
     let MapShape {
         map_type,
@@ -106,18 +110,24 @@ pub(super) fn create_error(definition: &MapDefinition<'_>, errno: Errno) -> Kern
         Errno::E2BIG | Errno::ENOMEM => {
             KernelError::because(what, "it is larger than the kernel allows", errno)
         }
-        errno => KernelError::privileged(what, errno, NEEDED),
+        Errno::EPERM => permission::error(what, NEEDED, token),
+        errno => KernelError::refused(what, errno),
     };
     match error {
         KernelError::Refused {
-            what, why, errno, ..
+            what,
+            why,
+            errno,
+            evidence,
         } => KernelError::Refused {
             what,
             why,
             errno,
-            evidence: vec![format!(
+            evidence: std::iter::once(format!(
                 "type {map_type}, key {key_size} bytes, value {value_size} bytes, {max_entries} entries, flags {map_flags:#x}"
-            )],
+            ))
+            .chain(evidence)
+            .collect(),
         },
         other => other,
     }
@@ -145,11 +155,11 @@ mod tests {
     #[test]
     fn create_errors_show_the_shape() {
         assert_eq!(
-            create_error(&definition(0), Errno::EINVAL).to_string(),
+            create_error(&definition(0), Errno::EINVAL, None).to_string(),
             "create map `flows`: it has no entries (max_entries is 0) (EINVAL)\n  type hash, key 16 bytes, value 4 bytes, 0 entries, flags 0x0"
         );
         assert_eq!(
-            create_error(&definition(u32::MAX), Errno::E2BIG).to_string(),
+            create_error(&definition(u32::MAX), Errno::E2BIG, None).to_string(),
             "create map `flows`: it is larger than the kernel allows (E2BIG)\n  type hash, key 16 bytes, value 4 bytes, 4294967295 entries, flags 0x0"
         );
     }

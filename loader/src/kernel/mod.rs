@@ -19,6 +19,7 @@ mod map;
 mod map_definition;
 mod mapping;
 mod memlock;
+mod permission;
 mod pin;
 mod program;
 mod rejection;

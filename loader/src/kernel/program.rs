@@ -11,7 +11,7 @@ use super::log::{self, Answer, Buffer};
 use super::rejection::Rejection;
 use super::syscall::{Attr, Command, bpf_fd};
 use super::token::token_flag;
-use super::{Btf, Capability, Feature, KernelError, Token, c_string, memlock, supports};
+use super::{Btf, Capability, Feature, KernelError, Token, c_string, permission, supports};
 use crate::uapi::{AttachType, ProgramType, prog_flags};
 
 /// What XDP programs ask of the process: CAP_BPF for the program, CAP_NET_ADMIN for a network type
@@ -113,8 +113,18 @@ impl Program {
     pub fn load(definition: &ProgramDefinition<'_>) -> Result<Self, KernelError> {
         let license = c_string("license", definition.license.as_bytes())?;
         let license = license.as_bytes_with_nul();
-        let fd = memlock::retry(|| again_while_busy(|| command(definition, license)))
-            .or_else(|errno| diagnose(definition, license, errno))?;
+        let (result, token) = permission::retry(definition.token, |token| {
+            let definition = ProgramDefinition {
+                token,
+                ..*definition
+            };
+            again_while_busy(|| command(&definition, license))
+        });
+        let definition = ProgramDefinition {
+            token,
+            ..*definition
+        };
+        let fd = result.or_else(|errno| diagnose(&definition, license, errno))?;
         Ok(Program {
             fd,
             name: definition.name.to_string(),
@@ -265,7 +275,7 @@ fn diagnose(
 ) -> Result<OwnedFd, KernelError> {
     let what = format!("load program `{}`", definition.name);
     if errno == Errno::EPERM {
-        return Err(KernelError::privileged(what, errno, NEEDED));
+        return Err(permission::error(what, NEEDED, definition.token));
     }
     let log = log::collect(|mut log| {
         let mut answer = logged(definition, license, log.again());
