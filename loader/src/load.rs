@@ -8,6 +8,7 @@
 mod error;
 mod fit;
 mod loaded;
+mod machine;
 mod maps;
 mod programs;
 mod report;
@@ -19,7 +20,7 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd};
 
 use crate::kernel::{BpfFs, Map};
-use crate::object::{Plan, Spec, Target};
+use crate::object::{Plan, Spec};
 use maps::NewPins;
 use types::Types;
 
@@ -39,20 +40,26 @@ pub struct LoadOptions {
     pub pins: Option<BpfFs>,
 }
 
-/// Everything up to the first system call: plans the load and reports it. A program that cannot be loaded is an error.
+/// Everything up to the first bpf(2): reads of the machine what the object asks for, plans the load and reports it. A program that cannot be loaded is an error.
 pub fn prepare(spec: &Spec, observer: &mut dyn Observer) -> Result<Plan, LoadError> {
-    let plan = prepare_each(spec, observer)?;
+    let (plan, missing) = plan_here(spec, observer);
     match plan.failed.first() {
-        Some((_, error)) => Err(error.clone().into()),
+        Some((_, error)) => Err(LoadError::from(error.clone()).noting(&missing)),
         None => Ok(plan),
     }
 }
 
 /// The same for [`load_each`]: programs that cannot be loaded are in [`Plan::failed`].
-pub fn prepare_each(spec: &Spec, observer: &mut dyn Observer) -> Result<Plan, LoadError> {
-    let plan = spec.plan(&Target::default());
+pub fn prepare_each(spec: &Spec, observer: &mut dyn Observer) -> Plan {
+    plan_here(spec, observer).0
+}
+
+/// The plan for this machine, and what of the machine could not be read.
+fn plan_here(spec: &Spec, observer: &mut dyn Observer) -> (Plan, Vec<String>) {
+    let (target, missing) = machine::read(&spec.needs(), observer);
+    let plan = spec.plan(&target);
     announce(spec, &plan, observer);
-    Ok(plan)
+    (plan, missing)
 }
 
 fn announce(spec: &Spec, plan: &Plan, observer: &mut dyn Observer) {

@@ -24,6 +24,34 @@ fn line(step: &Step<'_>) -> Option<String> {
                 license => license,
             }
         ),
+        Step::MachineRead { needs, target } => {
+            let mut read = Vec::new();
+            if let Some(types) = &target.types {
+                read.push(format!("{} types", types.len()));
+            }
+            if !needs.symbols.is_empty() {
+                read.push(format!(
+                    "{} of {} symbols",
+                    target.symbols.len(),
+                    needs.symbols.len()
+                ));
+            }
+            if !needs.config.is_empty() {
+                read.push(format!(
+                    "{} of {} options",
+                    target.config.len(),
+                    needs.config.len()
+                ));
+            }
+            if needs.version {
+                let [_, a, b, c] = target.version.to_be_bytes();
+                read.push(format!("version {a}.{b}.{c}"));
+            }
+            format!("read of the kernel: {}", read.join(", "))
+        }
+        Step::MachineUnread { what, reason } => {
+            format!("not read: {what}: {}", first_line(reason))
+        }
         Step::BtfPlanned { types } => format!("plan: {types} types (BTF)"),
         Step::MapPlanned { map } => format!(
             "plan: map `{}`: {}, key {}, value {}, {} entries",
@@ -38,8 +66,12 @@ fn line(step: &Step<'_>) -> Option<String> {
                 0 | 1 => String::new(),
                 n => format!(", {} functions", n),
             };
+            let poisoned = match program.poisoned.len() {
+                0 => String::new(),
+                n => format!(", {n} that this kernel cannot run and must not reach"),
+            };
             format!(
-                "plan: program `{}`: {}, {} instructions{called}, {} relocated",
+                "plan: program `{}`: {}, {} instructions{called}, {} relocated{poisoned}",
                 program.name,
                 program.kind.program_type,
                 program.unpatched().len(),

@@ -170,7 +170,7 @@ fn attempt(
     pins: Option<&PinDirectory>,
     observer: &mut dyn load::Observer,
 ) -> Result<(crate::object::Plan, load::Report), LoadError> {
-    let plan = load::prepare_each(spec, observer)?;
+    let plan = load::prepare_each(spec, observer);
     let options = LoadOptions {
         pins: pins.map(|pins| pins.fs.clone()),
         ..LoadOptions::default()
@@ -184,6 +184,8 @@ fn attempt(
 struct Seen {
     types: Types,
     reused: Vec<String>,
+    /// What the object asks of the machine and did not get.
+    unread: Vec<String>,
 }
 
 impl Seen {
@@ -196,6 +198,7 @@ impl Seen {
                     Types::Simplified(kinds.iter().map(|kind| (*kind).to_string()).collect());
             }
             Step::BtfLeftOut { reason } => self.types = Types::LeftOut((*reason).to_string()),
+            Step::MachineUnread { what, reason } => self.unread.push(format!("{what}: {reason}")),
             // What else happened shows in the report.
             _ => {}
         }
@@ -220,6 +223,11 @@ fn remark_failures(args: &VerifyArgs, outcome: &Outcome) {
             remark(format_args!("{}", clean(log.trim_end())));
         }
         remark(format_args!("error: {}", clean(failure.error)));
+    }
+    if !outcome.ok {
+        for unread in &outcome.unread {
+            remark(format_args!("note: not read: {}", clean(unread)));
+        }
     }
     if let (false, Types::LeftOut(reason)) = (outcome.ok, &outcome.types) {
         remark(format_args!(

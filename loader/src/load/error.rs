@@ -28,6 +28,21 @@ pub enum LoadError {
         /// What the object defines.
         wants: String,
     },
+    /// The program needs something of the kernel's types that this kernel has not, in a place that can be reached.
+    #[error(
+        "load program `{program}`: it needs what this kernel does not have{}\n  {reason}",
+        .location.as_ref().map(|place| format!("\n  {place}")).unwrap_or_default()
+    )]
+    Unrelocated {
+        /// The program.
+        program: String,
+        /// Where in the source.
+        location: Option<String>,
+        /// Which relocation it is, and what there is in its place.
+        reason: String,
+        /// What the verifier said when it came there.
+        error: Box<KernelError>,
+    },
     /// A program uses a map that could not be created.
     #[error("load program `{program}`: its map `{map}` was not created")]
     MapMissing {
@@ -56,17 +71,28 @@ pub enum LoadError {
         /// What there is.
         known: String,
     },
-    /// It failed, and the kernel had refused the object's types before, which may be why.
-    #[error("{error}\n  the object's types were left out: {reason}")]
-    WithoutTypes {
+    /// It failed, and something had gone wrong before, which may be why.
+    #[error("{error}{}", .notes.iter().map(|note| format!("\n  {note}")).collect::<String>())]
+    Noted {
         /// The failure.
         error: Box<LoadError>,
-        /// Why the types were left out.
-        reason: String,
+        /// What had gone wrong before.
+        notes: Vec<String>,
     },
 }
 
 impl LoadError {
+    /// The same with these notes, where there are any.
+    pub(super) fn noting(self, notes: &[String]) -> Self {
+        if notes.is_empty() {
+            return self;
+        }
+        LoadError::Noted {
+            error: Box::new(self),
+            notes: notes.to_vec(),
+        }
+    }
+
     pub(super) fn no_such(what: &'static str, name: &str, known: Vec<&str>) -> Self {
         let known = match known.as_slice() {
             [] => format!("no {what}s"),
@@ -83,7 +109,8 @@ impl LoadError {
     pub fn kernel(&self) -> Option<&KernelError> {
         match self {
             LoadError::Kernel(error) => Some(error),
-            LoadError::WithoutTypes { error, .. } => error.kernel(),
+            LoadError::Unrelocated { error, .. } => Some(error),
+            LoadError::Noted { error, .. } => error.kernel(),
             LoadError::Object(_)
             | LoadError::Incompatible { .. }
             | LoadError::MapMissing { .. }

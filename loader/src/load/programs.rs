@@ -7,8 +7,8 @@ use xdplb_linker::insn::{self, InsnIndex};
 
 use super::types::Types;
 use super::{LoadError, LoadedProgram, Observer, Step};
-use crate::kernel::{KernelError, Map, Program, ProgramDefinition, Records, Rejection};
-use crate::object::{MapFds, PatchTarget, Plan, ProgramPlan};
+use crate::kernel::{Btf, KernelError, Map, Program, ProgramDefinition, Records, Rejection};
+use crate::object::{MapFds, PatchTarget, Plan, ProgramPlan, core};
 
 /// A program whose map there is none of cannot be loaded.
 pub(super) fn missing_map(
@@ -52,6 +52,7 @@ pub(super) fn load(
             bytes,
         }
     };
+    let module = module_btf(program)?;
     let definition = ProgramDefinition {
         name: &program.name,
         program_type: program.kind.program_type,
@@ -65,11 +66,13 @@ pub(super) fn load(
             .filter(|_| func_info.is_some() || line_info.is_some()),
         func_info: func_info.as_ref().map(records),
         line_info: line_info.as_ref().map(records),
+        attach_btf_id: program.attach_btf_id,
+        attach_to: module.as_ref().map(|btf| btf.as_fd()),
         ..ProgramDefinition::default()
     };
     let started = Instant::now();
     let loaded = with_records(program, definition, observer)
-        .map_err(|error| locate(plan, program, error))?;
+        .map_err(|error| explain(plan, program, error))?;
     let elapsed = started.elapsed();
     let info = loaded.info()?;
     observer.step(&Step::ProgramLoaded {
@@ -148,16 +151,35 @@ fn objection(rejection: &Rejection) -> Option<Objection> {
     says(&about_functions).then_some(Objection::Functions)
 }
 
-/// Adds the source line to a rejection whose log does not have it.
-fn locate(plan: &Plan, program: &ProgramPlan, mut error: KernelError) -> KernelError {
-    if let (KernelError::Rejected(rejection), Some(btf)) = (&mut error, &plan.btf) {
+/// The BTF of the module in which a program's target is.
+fn module_btf(program: &ProgramPlan) -> Result<Option<Btf>, KernelError> {
+    match program.attach_btf_module {
+        0 => Ok(None),
+        id => Btf::from_id(id).map(Some),
+    }
+}
+
+/// Adds to a rejection what the object knows: the source line, and what a poisoned instruction stands for.
+fn explain(plan: &Plan, program: &ProgramPlan, mut error: KernelError) -> LoadError {
+    let KernelError::Rejected(rejection) = &mut error else {
+        return error.into();
+    };
+    if let Some(btf) = &plan.btf {
         rejection.locate(|insn| {
             program
                 .source_line(btf, InsnIndex(insn))
                 .map(|line| line.to_string())
         });
     }
-    error
+    match core::explain(&program.poisoned, &rejection.log) {
+        Some(reason) => LoadError::Unrelocated {
+            program: program.name.clone(),
+            location: rejection.summary.location.clone(),
+            reason: reason.replace('\n', "\n  "),
+            error: Box::new(error),
+        },
+        None => error.into(),
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::fit::Fitted;
 use crate::kernel::{Feature, ProgramInfo};
-use crate::object::{MapFds, MapPlan, Patch, ProgramPlan, Spec};
+use crate::object::{MapFds, MapPlan, Needs, Patch, ProgramPlan, Spec, Target};
 
 /// Watches a load.
 pub trait Observer {
@@ -24,7 +24,7 @@ impl<F: FnMut(&Step<'_>)> Observer for F {
     }
 }
 
-/// One step. Those named `…Planned` and [`Step::ObjectRead`] come before the first system call, in a dry run too.
+/// One step. Those named `…Planned`, `…Read` and [`Step::MachineUnread`] come before the first bpf(2), in a dry run too.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Step<'a> {
@@ -32,6 +32,20 @@ pub enum Step<'a> {
     ObjectRead {
         /// What they say.
         spec: &'a Spec,
+    },
+    /// What the object asks of the machine was read.
+    MachineRead {
+        /// The questions.
+        needs: &'a Needs,
+        /// The answers.
+        target: &'a Target,
+    },
+    /// Something that the object asks of the machine could not be read.
+    MachineUnread {
+        /// What.
+        what: &'static str,
+        /// Why.
+        reason: &'a str,
     },
     /// The object has types, which will be loaded first.
     BtfPlanned {

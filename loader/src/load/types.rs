@@ -27,10 +27,9 @@ impl Types {
     /// Without its types an object can fail in ways that only the missing types explain.
     pub(super) fn explain(&self, error: LoadError) -> LoadError {
         match self {
-            Types::LeftOut(reason) => LoadError::WithoutTypes {
-                error: Box::new(error),
-                reason: reason.clone(),
-            },
+            Types::LeftOut(reason) => {
+                error.noting(&[format!("the object's types were left out: {reason}")])
+            }
             Types::None | Types::Loaded(_) => error,
         }
     }

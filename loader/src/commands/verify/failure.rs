@@ -30,6 +30,8 @@ pub(super) enum Kind {
     Object,
     /// The verifier rejected the program.
     Verifier,
+    /// The kernel's types lack what the program needs of them (CO-RE).
+    Relocation,
     /// The kernel refused.
     Kernel,
     /// This process lacks capabilities.
@@ -114,10 +116,11 @@ impl Kind {
             LoadError::Kernel(KernelError::Refused { .. } | KernelError::Usage { .. }) => {
                 Kind::Kernel
             }
+            LoadError::Unrelocated { .. } => Kind::Relocation,
             LoadError::Incompatible { .. } => Kind::Incompatible,
             LoadError::MapMissing { .. } => Kind::MissingMap,
             LoadError::Slot { .. } => Kind::Slot,
-            LoadError::WithoutTypes { error, .. } => Kind::of(error),
+            LoadError::Noted { error, .. } => Kind::of(error),
         }
     }
 }

@@ -22,6 +22,8 @@ pub(super) struct Outcome {
     pub(super) license: String,
     /// What became of its types.
     pub(super) types: Types,
+    /// What it asks of the machine and did not get, with the reason.
+    pub(super) unread: Vec<String>,
     pub(super) maps: Vec<MapOutcome>,
     pub(super) programs: Vec<ProgramOutcome>,
 }
@@ -97,6 +99,7 @@ impl Outcome {
             failure: Failed::from(Some(failure)),
             license: String::new(),
             types: Types::None,
+            unread: Vec::new(),
             maps: Vec::new(),
             programs: Vec::new(),
         }
@@ -149,6 +152,7 @@ impl Outcome {
             failure: Failed::from(None),
             license: spec.license.clone(),
             types: seen.types.clone(),
+            unread: seen.unread.clone(),
             maps,
             programs,
         }
