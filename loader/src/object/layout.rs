@@ -18,6 +18,9 @@ use std::collections::{HashMap, VecDeque};
 use xdplb_linker::elf::SectionIndex;
 use xdplb_linker::insn::{self, Insn, InsnIndex};
 
+use super::core::POISON;
+use super::externs::{Expected, KCONFIG};
+use super::kernel_names::{Answers, Found};
 use super::records::Placed;
 use super::relocate::{Reference, Referent};
 use super::spec::Function;
@@ -29,23 +32,38 @@ const MAX_INSNS: usize = 1_000_000;
 /// The instructions of one program while its functions are put together.
 pub(super) struct Layout<'a> {
     spec: &'a Spec,
+    answers: &'a Answers,
     pub(super) insns: Vec<Insn>,
     /// The functions in order; the program's own is first.
     pub(super) placed: Vec<Placed>,
     /// Where a function's first instruction is.
     at: HashMap<usize, InsnIndex>,
     pub(super) patches: Vec<Patch>,
+    /// The BTF objects of the modules that it refers to.
+    pub(super) modules: Vec<u32>,
+    /// Where the address of a module's variable is wanted, and of which of `modules`.
+    pub(super) module_variables: Vec<(InsnIndex, usize)>,
+    /// Calls of what this kernel does not have, which must never be reached, and why.
+    pub(super) poisoned: Vec<(InsnIndex, String)>,
 }
 
 impl<'a> Layout<'a> {
     /// Lays out the program whose own function is `main`.
-    pub(super) fn of(spec: &'a Spec, main: usize) -> Result<Self, ObjectError> {
+    pub(super) fn of(
+        spec: &'a Spec,
+        answers: &'a Answers,
+        main: usize,
+    ) -> Result<Self, ObjectError> {
         let mut layout = Layout {
             spec,
+            answers,
             insns: Vec::new(),
             placed: Vec::new(),
             at: HashMap::new(),
             patches: Vec::new(),
+            modules: Vec::new(),
+            module_variables: Vec::new(),
+            poisoned: Vec::new(),
         };
         layout.build(main)?;
         Ok(layout)
@@ -71,7 +89,7 @@ impl<'a> Layout<'a> {
                     return Err(self.error(function, in_section, cause.clone()));
                 }
                 let callee = if step.insn.is_call() {
-                    self.callee(function, in_section, step.insn, reference)?
+                    self.callee(function, in_section, step.insn, at, reference)?
                 } else if step.insn.is_ld_imm64() {
                     if step.second.is_none() {
                         return Err(self.error(
@@ -128,10 +146,11 @@ impl<'a> Layout<'a> {
 
     /// The function that a call goes to; `None` for helpers.
     fn callee(
-        &self,
+        &mut self,
         function: &Function,
         insn: u32,
         call: Insn,
+        at: InsnIndex,
         reference: Option<&Reference>,
     ) -> Result<Option<usize>, ObjectError> {
         let relative = i64::from(call.imm) + 1;
@@ -143,11 +162,11 @@ impl<'a> Layout<'a> {
             Some(Reference {
                 symbol,
                 referent: Referent::Undefined { .. } | Referent::Broken(_),
-            }) => Err(self.error(
-                function,
-                insn,
-                format!("calls `{symbol}`, which the object does not define"),
-            )),
+            }) => {
+                self.call_kernel(symbol, at)
+                    .map_err(|cause| self.error(function, insn, cause))?;
+                Ok(None)
+            }
             Some(Reference {
                 symbol,
                 referent: Referent::Place { section, offset },
@@ -188,8 +207,9 @@ impl<'a> Layout<'a> {
                 symbol,
                 referent: Referent::Undefined { .. } | Referent::Broken(_),
             }) => {
-                let cause = format!("refers to `{symbol}`, which the object does not define");
-                return Err(self.error(function, insn, cause));
+                self.refer_to_kernel(symbol, load, at)
+                    .map_err(|cause| self.error(function, insn, cause))?;
+                return Ok(None);
             }
             Some(Reference {
                 symbol,
@@ -236,6 +256,87 @@ impl<'a> Layout<'a> {
         self.insns[at].imm = 0;
         self.insns[at + 1].imm = second;
         Ok(None)
+    }
+
+    /// A call of a function of the kernel.
+    fn call_kernel(&mut self, symbol: &str, at: InsnIndex) -> Result<(), String> {
+        let Some((index, one)) = self.spec.externs.find(symbol) else {
+            return Err(format!(
+                "calls `{symbol}`, which the object does not define"
+            ));
+        };
+        let Expected::Function(_) = one.what else {
+            return Err(format!("calls `{symbol}`, which is no function"));
+        };
+        let found = self.answers.externs.get(index).cloned();
+        let (src, imm, off) = match found.unwrap_or(Ok(Found::Absent)) {
+            Ok(Found::Id(id)) => {
+                let off = match id.module {
+                    0 => 0,
+                    module => self.module(module) as i16 + 1,
+                };
+                (insn::BPF_PSEUDO_KFUNC_CALL, id.id as i32, off)
+            }
+            // The verifier must find that it is never reached.
+            Ok(Found::Absent | Found::Config(_) | Found::Address(_)) => {
+                let why = format!("calls `{symbol}`, a function that this kernel does not have");
+                self.poisoned.push((at, why));
+                (0, POISON, 0)
+            }
+            Err(why) => return Err(format!("calls `{symbol}`: {why}")),
+        };
+        let insn = &mut self.insns[at.0 as usize];
+        (insn.src, insn.imm, insn.off) = (src, imm, off);
+        Ok(())
+    }
+
+    /// A ld_imm64 of something of the kernel.
+    fn refer_to_kernel(&mut self, symbol: &str, load: Insn, at: InsnIndex) -> Result<(), String> {
+        let Some((index, _)) = self.spec.externs.find(symbol) else {
+            return Err(format!(
+                "refers to `{symbol}`, which the object does not define"
+            ));
+        };
+        let found = self.answers.externs.get(index).cloned();
+        let found = found.unwrap_or(Ok(Found::Absent));
+        let (src, value) = match found.map_err(|why| format!("refers to `{symbol}`: {why}"))? {
+            Found::Config(offset) => {
+                let map = self.spec.maps.iter().position(|map| map.name == KCONFIG);
+                let Some(map) = map else {
+                    return Err(format!("refers to `{symbol}`, which has no place"));
+                };
+                let offset = offset.wrapping_add(load.imm as u32);
+                self.patches.push(Patch {
+                    at,
+                    target: PatchTarget::MapValue { map, offset },
+                    symbol: symbol.to_string(),
+                });
+                (insn::BPF_PSEUDO_MAP_VALUE, u64::from(offset) << 32)
+            }
+            Found::Address(address) => (0, address.wrapping_add_signed(load.imm.into())),
+            Found::Id(id) => {
+                if id.module != 0 {
+                    let module = self.module(id.module);
+                    self.module_variables.push((at, module));
+                }
+                (insn::BPF_PSEUDO_BTF_ID, id.id.into())
+            }
+            Found::Absent => (0, 0),
+        };
+        let at = at.0 as usize;
+        self.insns[at].src = src;
+        self.insns[at].imm = value as i32;
+        self.insns[at + 1].imm = (value >> 32) as i32;
+        Ok(())
+    }
+
+    /// The place of a module's BTF object among those of the program.
+    fn module(&mut self, id: u32) -> usize {
+        let known = self.modules.iter().position(|&module| module == id);
+        known.unwrap_or_else(|| {
+            self.modules.push(id);
+            self.modules.len() - 1
+        })
     }
 
     fn code_index(&self, section: SectionIndex) -> Option<usize> {

@@ -16,7 +16,10 @@ mod data;
 mod error;
 #[cfg(test)]
 mod errors_tests;
+mod externs;
 mod functions;
+mod kconfig;
+mod kernel_names;
 mod kernel_types;
 mod layout;
 mod legacy;

@@ -9,6 +9,8 @@ use xdplb_linker::btf_ext::{FuncInfo, LineInfo, Record};
 use xdplb_linker::insn::{Insn, InsnIndex};
 
 use super::core::{Applied, Kernel, Relocations};
+use super::externs::KCONFIG;
+use super::kernel_names::Answers;
 use super::layout::Layout;
 use super::records::{self, SourceLine};
 use super::spec::ProgramSpec;
@@ -67,6 +69,11 @@ pub struct ProgramPlan {
     /// Instructions that were replaced by a call the verifier refuses, since what they need of the kernel's types is not
     /// there, and why ([`super::core::explain`]).
     pub poisoned: Vec<(InsnIndex, String)>,
+    /// The BTF objects (by id) of the modules whose functions or variables it uses. Calls name them by their place in the
+    /// load's `fd_array`, which is [`ProgramPlan::fd_array`].
+    pub modules: Vec<u32>,
+    /// Where the address of a module's variable is wanted, and which of `modules` it is of.
+    module_variables: Vec<(InsnIndex, usize)>,
     insns: Vec<Insn>,
 }
 
@@ -119,17 +126,38 @@ impl ProgramPlan {
         &self.insns
     }
 
-    /// The instructions as the kernel gets them.
+    /// The instructions as the kernel gets them. For a program with [`Self::modules`] there is
+    /// [`Self::instructions_with`].
     pub fn instructions(&self, fds: &MapFds) -> Vec<Insn> {
+        self.instructions_with(fds, &[])
+    }
+
+    /// The instructions as the kernel gets them, with descriptors of the BTF of [`Self::modules`], in that order.
+    pub fn instructions_with(&self, fds: &MapFds, modules: &[i32]) -> Vec<Insn> {
         let mut insns = self.insns.clone();
         for patch in &self.patches {
-            let at = patch.at.0 as usize;
             let (PatchTarget::Map(map) | PatchTarget::MapValue { map, .. }) = patch.target;
-            if let (Some(insn), Some(&fd)) = (insns.get_mut(at), fds.0.get(map)) {
+            if let (Some(insn), Some(&fd)) = (insns.get_mut(patch.at.0 as usize), fds.0.get(map)) {
+                insn.imm = fd;
+            }
+        }
+        // The second half of `BPF_PSEUDO_BTF_ID` names the module's types.
+        for (at, module) in &self.module_variables {
+            let second = insns.get_mut(at.0 as usize + 1);
+            if let (Some(insn), Some(&fd)) = (second, modules.get(*module)) {
                 insn.imm = fd;
             }
         }
         insns
+    }
+
+    /// The load's `fd_array`, with descriptors of the BTF of [`Self::modules`]; empty where there are none. Its first
+    /// place stands for the kernel's own types.
+    pub fn fd_array(&self, modules: &[i32]) -> Vec<i32> {
+        match modules {
+            [] => Vec::new(),
+            modules => std::iter::once(0).chain(modules.iter().copied()).collect(),
+        }
     }
 
     /// Where an instruction comes from.
@@ -161,6 +189,14 @@ impl ProgramPlan {
     }
 }
 
+/// What is known of the machine while an object is planned for it.
+struct Machine<'a> {
+    target: &'a Target,
+    answers: Answers,
+    /// Answered when the first program asks; an object without relocations never touches the kernel's types.
+    core: OnceCell<Relocations>,
+}
+
 impl Spec {
     /// Plans all programs of the object for a machine.
     pub fn plan(&self, target: &Target) -> Plan {
@@ -178,21 +214,26 @@ impl Spec {
             license: self.license.clone(),
             kernel_version: self.kernel_version,
         };
-        // Answered when the first program asks; an object without relocations never touches the kernel's types.
-        let core = OnceCell::new();
+        let machine = Machine {
+            target,
+            answers: self.ask(programs, target),
+            core: OnceCell::new(),
+        };
+        let config = plan.maps.iter_mut().find(|map| map.spec.name == KCONFIG);
+        if let (Some(map), Some(values)) = (config, &machine.answers.config) {
+            map.spec.contents = Some(values.clone());
+        }
         let mut total = 0;
         for program in programs {
-            let planned = self
-                .plan_program(program, target, &core)
-                .and_then(|planned| {
-                    total += planned.insns.len();
-                    if total > MAX_INSNS {
-                        return Err(ObjectError::request(format!(
-                            "the programs have more than {MAX_INSNS} instructions together"
-                        )));
-                    }
-                    Ok(planned)
-                });
+            let planned = self.plan_program(program, &machine).and_then(|planned| {
+                total += planned.insns.len();
+                if total > MAX_INSNS {
+                    return Err(ObjectError::request(format!(
+                        "the programs have more than {MAX_INSNS} instructions together"
+                    )));
+                }
+                Ok(planned)
+            });
             match planned {
                 Ok(planned) => plan.programs.push(planned),
                 Err(error) => plan.failed.push(((*program).clone(), error)),
@@ -216,16 +257,19 @@ impl Spec {
     fn plan_program(
         &self,
         program: &ProgramSpec,
-        target: &Target,
-        core: &OnceCell<Relocations>,
+        machine: &Machine<'_>,
     ) -> Result<ProgramPlan, ObjectError> {
         if let Some(error) = &program.broken {
             return Err(error.clone());
         }
         let kind = kind(program)?;
-        let (attach_btf_id, attach_btf_module) = target.attach(program, &kind)?;
-        let mut layout = Layout::of(self, program.function)?;
-        let poisoned = self.relocate_types(&mut layout, target, core)?;
+        let attach = machine
+            .answers
+            .attach(&kind.target)
+            .map_err(|why| ObjectError::in_section(&program.section, why))?;
+        let mut layout = Layout::of(self, &machine.answers, program.function)?;
+        let mut poisoned = self.relocate_types(&mut layout, machine.target, &machine.core)?;
+        poisoned.append(&mut layout.poisoned);
         let function = |index: usize| {
             let function = &self.functions[index];
             (self.code[function.code].name.clone(), function.clone())
@@ -243,8 +287,8 @@ impl Spec {
             name: program.name.clone(),
             section: program.section.clone(),
             kind,
-            attach_btf_id,
-            attach_btf_module,
+            attach_btf_id: attach.id,
+            attach_btf_module: attach.module,
             functions: layout
                 .placed
                 .iter()
@@ -254,6 +298,8 @@ impl Spec {
             line_info,
             patches: layout.patches,
             poisoned,
+            modules: layout.modules,
+            module_variables: layout.module_variables,
             insns: layout.insns,
         })
     }

@@ -17,7 +17,7 @@ pub struct ProgramKind {
 }
 
 /// What a program attaches to, as far as the kernel must know it when the program is loaded.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AttachTarget {
     /// Nothing: attaching says it.
     None,

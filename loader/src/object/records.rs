@@ -62,6 +62,11 @@ impl Records {
         })
     }
 
+    /// Whether anything is to be looked up in the kernel's types.
+    pub(super) fn has_core_relos(&self) -> bool {
+        self.core_relos.values().any(|relos| !relos.is_empty())
+    }
+
     /// The CO-RE relocations of a function, ascending; their `insn_off` counts instructions of the section.
     pub(super) fn core_relos(&self, section: &str, function: &Function) -> &[CoreRelo] {
         let relos = self.core_relos.get(section).map_or(&[][..], Vec::as_slice);

@@ -9,6 +9,7 @@ use xdplb_linker::elf::{Object, SectionIndex};
 use xdplb_linker::insn::Insn;
 
 use super::data::{self, Global};
+use super::externs::Externs;
 use super::records::Records;
 use super::relocate::Reference;
 use super::{
@@ -33,6 +34,7 @@ pub struct Spec {
     /// Functions by section (index into `code`) and first instruction.
     pub(super) function_at: HashMap<(usize, u32), usize>,
     pub(super) globals: Vec<Global>,
+    pub(super) externs: Externs,
     pub(super) records: Records,
 }
 
@@ -76,10 +78,12 @@ impl Spec {
     /// Reads an object.
     pub fn parse(bytes: &[u8]) -> Result<Self, ObjectError> {
         let object = Object::parse(bytes)?;
-        let btf = btf::read(&object)?;
+        let mut btf = btf::read(&object)?;
+        let externs = Externs::read(&object, btf.as_mut());
         let mut maps = maps::read(&object, btf.as_ref())?;
         maps.extend(legacy::read(&object, btf.as_ref())?);
         maps.extend(data::read(&object, btf.as_ref()));
+        maps.extend(externs.config_map(btf.as_ref()));
         // From here on no map is added: `globals` and plans refer to maps by index.
         let globals = data::globals(&object, &maps);
         let code = functions::read_code(&object, &relocate::names(&object, bytes.len())?);
@@ -103,6 +107,7 @@ impl Spec {
             functions,
             function_at,
             globals,
+            externs,
             records,
         })
     }

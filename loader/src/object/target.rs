@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{AttachTarget, KernelTypes, Modules, ObjectError, ProgramKind, ProgramSpec, Spec};
+use super::{KernelTypes, Modules};
 
 /// What must be read of the machine before an object can be planned for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,28 +30,4 @@ pub struct Target {
     pub config: HashMap<String, String>,
     /// `LINUX_VERSION_CODE`, or 0.
     pub version: u32,
-}
-
-impl Spec {
-    /// What must be read of the machine to plan this object.
-    pub fn needs(&self) -> Needs {
-        Needs::default()
-    }
-}
-
-impl Target {
-    /// The BTF id that a program attaches to, and the BTF object (a module's, or 0 for the kernel's own) it is of.
-    pub(super) fn attach(
-        &self,
-        _program: &ProgramSpec,
-        kind: &ProgramKind,
-    ) -> Result<(u32, u32), ObjectError> {
-        match &kind.target {
-            AttachTarget::None => Ok((0, 0)),
-            AttachTarget::Function(_)
-            | AttachTarget::RawTracepoint(_)
-            | AttachTarget::Lsm(_)
-            | AttachTarget::Iter(_) => Ok((0, 0)),
-        }
-    }
 }

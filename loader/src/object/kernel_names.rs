@@ -1,0 +1,426 @@
+//! What an object names of the kernel, looked up once for all its programs: externs, and what programs attach to.
+
+use std::collections::{BTreeSet, HashMap};
+
+use xdplb_linker::btf::{Btf, TypeId};
+
+use super::core::{Shape, TypeKind, Types, types_compatible};
+use super::externs::{Expected, Extern};
+use super::kconfig::{self, WRAPPERS};
+use super::{AttachTarget, KernelTypes, Needs, ProgramSpec, SectionKind, Spec, Target};
+
+/// How many similar names an error lists.
+const SIMILAR: usize = 3;
+/// How many missing names similar ones are looked for: each costs a look at all of the kernel's.
+const SOUGHT: usize = 8;
+
+/// An id among the kernel's types, or those of a module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct KernelId {
+    pub(super) id: u32,
+    /// The module's BTF object, or 0 for the kernel's own types.
+    pub(super) module: u32,
+}
+
+/// What an extern turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// A value at this place in the map of the configuration.
+    Config(u32),
+    /// An address.
+    Address(u64),
+    /// A variable or function by its type.
+    Id(KernelId),
+    /// Not there, and the program can do without.
+    Absent,
+}
+
+/// The answers. Each missing name is an error of the programs that use it, and of no other.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    pub(super) externs: Vec<Result<Found, String>>,
+    attach: HashMap<AttachTarget, Result<KernelId, String>>,
+    /// The configuration's values, as the map holds them.
+    pub(super) config: Option<Vec<u8>>,
+}
+
+/// A name to look up.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Wanted {
+    kind: TypeKind,
+    /// The name as the kernel's types have it: with the prefix of its kind.
+    name: String,
+    prefix: &'static str,
+    /// Only in this module.
+    module: Option<String>,
+}
+
+impl AttachTarget {
+    /// What to look up; `None` for what attaches to nothing.
+    fn wanted(&self) -> Option<Wanted> {
+        let (kind, prefix, name) = match self {
+            AttachTarget::None => return None,
+            AttachTarget::Function(name) => (TypeKind::Func, "", name),
+            AttachTarget::RawTracepoint(name) => (TypeKind::Typedef, "btf_trace_", name),
+            AttachTarget::Lsm(name) => (TypeKind::Func, "bpf_lsm_", name),
+            AttachTarget::Iter(name) => (TypeKind::Func, "bpf_iter_", name),
+        };
+        let (module, name) = match name.split_once(':') {
+            Some((module, name)) => (Some(module.to_string()), name),
+            None => (None, name.as_str()),
+        };
+        Some(Wanted {
+            kind,
+            name: format!("{prefix}{name}"),
+            prefix,
+            module,
+        })
+    }
+
+    fn what(&self) -> &'static str {
+        match self {
+            AttachTarget::None => "nothing",
+            AttachTarget::Function(_) => "function",
+            AttachTarget::RawTracepoint(_) => "raw tracepoint",
+            AttachTarget::Lsm(_) => "security hook",
+            AttachTarget::Iter(_) => "iterator",
+        }
+    }
+}
+
+/// What a program attaches to, where its kind is known.
+fn attach_target(program: &ProgramSpec) -> Option<&AttachTarget> {
+    match &program.kind {
+        SectionKind::Known(kind) if kind.target != AttachTarget::None => Some(&kind.target),
+        SectionKind::Known(_) | SectionKind::Unsupported { .. } | SectionKind::Unknown => None,
+    }
+}
+
+impl Extern {
+    fn wanted(&self) -> Option<Wanted> {
+        let kind = match self.what {
+            Expected::Config { .. } | Expected::Address => return None,
+            Expected::Variable(_) => TypeKind::Var,
+            Expected::Function(_) => TypeKind::Func,
+        };
+        let name = super::core::essential(self.name.as_bytes());
+        Some(Wanted {
+            kind,
+            name: String::from_utf8_lossy(name).into_owned(),
+            prefix: "",
+            module: None,
+        })
+    }
+}
+
+impl Spec {
+    /// What must be read of the machine to plan this object.
+    pub fn needs(&self) -> Needs {
+        let mut needs = Needs {
+            kernel_types: self.records.has_core_relos()
+                || self.programs.iter().any(|p| attach_target(p).is_some()),
+            ..Needs::default()
+        };
+        for one in &self.externs.all {
+            match &one.what {
+                Expected::Config { .. } => match one.name.as_str() {
+                    "LINUX_KERNEL_VERSION" | "LINUX_HAS_BPF_COOKIE" => needs.version = true,
+                    "LINUX_HAS_SYSCALL_WRAPPER" => {
+                        needs.symbols.extend(WRAPPERS.map(String::from));
+                    }
+                    name => {
+                        needs.config.insert(name.to_string());
+                    }
+                },
+                Expected::Address => {
+                    needs.symbols.insert(one.name.clone());
+                }
+                Expected::Variable(_) | Expected::Function(_) => needs.kernel_types = true,
+            }
+        }
+        needs
+    }
+
+    /// Looks up everything that these programs name, in one walk over the kernel's types.
+    pub(super) fn ask(&self, programs: &[&ProgramSpec], target: &Target) -> Answers {
+        let targets: BTreeSet<_> = programs.iter().filter_map(|p| attach_target(p)).collect();
+        let wanted: Vec<Wanted> = targets
+            .iter()
+            .filter_map(|target| target.wanted())
+            .chain(self.externs.all.iter().filter_map(Extern::wanted))
+            .collect();
+        let names = Names::look_up(&wanted, target);
+        let attach = targets
+            .into_iter()
+            .map(|target| (target.clone(), names.attach(target)))
+            .collect();
+        let mut answers = Answers {
+            externs: Vec::with_capacity(self.externs.all.len()),
+            attach,
+            config: self
+                .map(super::externs::KCONFIG)
+                .and_then(|map| map.contents.clone()),
+        };
+        for one in &self.externs.all {
+            let found = answers.extern_value(one, self.btf(), target, &names);
+            answers.externs.push(found);
+        }
+        answers
+    }
+}
+
+impl Answers {
+    /// What a program of this kind attaches to; 0 for nothing.
+    pub(super) fn attach(&self, target: &AttachTarget) -> Result<KernelId, String> {
+        match self.attach.get(target) {
+            Some(found) => found.clone(),
+            None => Ok(KernelId { id: 0, module: 0 }),
+        }
+    }
+
+    fn extern_value(
+        &mut self,
+        one: &Extern,
+        local: Option<&Btf>,
+        target: &Target,
+        names: &Names<'_>,
+    ) -> Result<Found, String> {
+        let absent = |why: String| match one.weak {
+            true => Ok(Found::Absent),
+            false => Err(why),
+        };
+        let name = &one.name;
+        match &one.what {
+            Expected::Config { ty, offset, size } => {
+                let ty = ty
+                    .clone()
+                    .map_err(|why| format!("`{name}` has no value: {why}"))?;
+                let value = kconfig::value(name, ty, *size, target)
+                    .map_err(|why| format!("`{name}` has no value: {why}"))?;
+                let Some(value) = value else {
+                    // A weak one reads as zero, which the map holds already.
+                    return absent(format!(
+                        "`{name}` has no value: {} configuration does not set it",
+                        if target.config.is_empty() {
+                            "no known"
+                        } else {
+                            "this kernel's"
+                        }
+                    ))
+                    .map(|_| Found::Config(*offset));
+                };
+                let at = *offset as usize;
+                if let Some(place) = self
+                    .config
+                    .as_mut()
+                    .and_then(|c| c.get_mut(at..at + value.len()))
+                {
+                    place.copy_from_slice(&value);
+                }
+                Ok(Found::Config(*offset))
+            }
+            Expected::Address => match target.symbols.get(name) {
+                Some(address) => Ok(Found::Address(*address)),
+                None => absent(format!("this kernel has no symbol `{name}`")),
+            },
+            Expected::Variable(_) | Expected::Function(_) => {
+                let what = match one.what {
+                    Expected::Function(_) => "function",
+                    _ => "variable",
+                };
+                let Some(wanted) = one.wanted() else {
+                    return absent(String::new());
+                };
+                match names.found.get(&wanted) {
+                    Some(id) if names.fits(local, &one.what, *id) => Ok(Found::Id(*id)),
+                    Some(_) => absent(format!(
+                        "this kernel's {what} `{}` has another type than the object expects",
+                        wanted.name
+                    )),
+                    None => absent(names.missing(what, &wanted)),
+                }
+            }
+        }
+    }
+}
+
+/// The names that were found, and for those that were not the ones like them.
+struct Names<'a> {
+    target: &'a Target,
+    found: HashMap<Wanted, KernelId>,
+    similar: HashMap<Wanted, Vec<String>>,
+}
+
+impl<'a> Names<'a> {
+    fn look_up(wanted: &[Wanted], target: &'a Target) -> Self {
+        let mut names = Names {
+            target,
+            found: HashMap::new(),
+            similar: HashMap::new(),
+        };
+        let mut open: Vec<&Wanted> = wanted.iter().filter(|w| w.name != w.prefix).collect();
+        if let (Some(types), false) = (&target.types, open.is_empty()) {
+            names.search(types, "vmlinux", 0, &mut open);
+        }
+        if !open.is_empty() {
+            for module in target.modules.all() {
+                names.search(&module.types, &module.name, module.btf_id, &mut open);
+            }
+        }
+        if let (Some(types), false) = (&target.types, open.is_empty()) {
+            open.truncate(SOUGHT);
+            names.similar = similar(types, &open);
+        }
+        names
+    }
+
+    fn search(&mut self, types: &KernelTypes, name: &str, module: u32, open: &mut Vec<&Wanted>) {
+        let here = |w: &Wanted| w.module.as_deref().is_none_or(|module| module == name);
+        let asked: Vec<&Wanted> = open.iter().filter(|w| here(w)).copied().collect();
+        let query: Vec<(TypeKind, &str)> =
+            asked.iter().map(|w| (w.kind, w.name.as_str())).collect();
+        for (wanted, id) in asked.into_iter().zip(types.find_all(&query)) {
+            if let Some(id) = id {
+                let id = KernelId { id: id.0, module };
+                self.found.insert(wanted.clone(), id);
+            }
+        }
+        open.retain(|wanted| !self.found.contains_key(*wanted));
+    }
+
+    /// Whether the kernel's variable or function is what the object takes it for.
+    fn fits(&self, local: Option<&Btf>, expected: &Expected, id: KernelId) -> bool {
+        let module = |id| self.target.modules.all().iter().find(|m| m.btf_id == id);
+        let types = match id.module {
+            0 => self.target.types.as_ref(),
+            id => module(id).map(|module| &module.types),
+        };
+        let (Some(local), Some(types)) = (local, types) else {
+            return false;
+        };
+        let theirs = types.ty(TypeId(id.id)).map(|ty| ty.shape);
+        match (expected, theirs) {
+            (Expected::Variable(ours), Some(Shape::Var(theirs)))
+            | (Expected::Function(ours), Some(Shape::Func(theirs))) => {
+                types_compatible(local, *ours, types, theirs)
+            }
+            _ => false,
+        }
+    }
+
+    fn attach(&self, target: &AttachTarget) -> Result<KernelId, String> {
+        let Some(wanted) = target.wanted() else {
+            return Ok(KernelId { id: 0, module: 0 });
+        };
+        if wanted.name == wanted.prefix {
+            return Err(format!(
+                "the section's name does not say which {} to attach to",
+                target.what()
+            ));
+        }
+        let found = self.found.get(&wanted).copied();
+        found.ok_or_else(|| self.missing(target.what(), &wanted))
+    }
+
+    fn missing(&self, what: &str, wanted: &Wanted) -> String {
+        let name = wanted
+            .name
+            .strip_prefix(wanted.prefix)
+            .unwrap_or(&wanted.name);
+        if self.target.types.is_none() {
+            return format!(
+                "the kernel's types are not known, in which the {what} `{name}` would be looked up (a kernel built with CONFIG_DEBUG_INFO_BTF has them in /sys/kernel/btf/vmlinux)"
+            );
+        }
+        let place = match &wanted.module {
+            Some(module) => format!("the types of module `{module}` have"),
+            None => "this kernel's types have".to_string(),
+        };
+        let mut text = format!("{place} no {what} `{name}`");
+        if let Some(similar) = self.similar.get(wanted).filter(|names| !names.is_empty()) {
+            text.push_str("\n  similar: ");
+            text.push_str(&similar.join(", "));
+        }
+        text
+    }
+}
+
+/// For each missing name the kernel's nearest ones of its kind.
+fn similar(types: &KernelTypes, missing: &[&Wanted]) -> HashMap<Wanted, Vec<String>> {
+    let mut near: Vec<Vec<(usize, String)>> = vec![Vec::new(); missing.len()];
+    for number in types.first().0..=types.len() {
+        let Some(ty) = types.ty(TypeId(number)) else {
+            continue;
+        };
+        for (wanted, near) in missing.iter().zip(&mut near) {
+            if ty.kind() != wanted.kind {
+                continue;
+            }
+            let Some(name) = types.text(ty.name).strip_prefix(wanted.prefix) else {
+                continue;
+            };
+            let short = wanted
+                .name
+                .strip_prefix(wanted.prefix)
+                .unwrap_or(&wanted.name);
+            if let Some(distance) = distance(short, name) {
+                near.push((distance, name.to_string()));
+                near.sort();
+                near.truncate(SIMILAR);
+            }
+        }
+    }
+    missing
+        .iter()
+        .zip(near)
+        .map(|(wanted, near)| {
+            let names = near.into_iter().map(|(_, name)| name).collect();
+            ((*wanted).clone(), names)
+        })
+        .collect()
+}
+
+/// How far two names are apart, where they are like each other at all: one within the other, or few letters changed.
+fn distance(wanted: &str, has: &str) -> Option<usize> {
+    let (wanted, has) = (wanted.as_bytes(), has.as_bytes());
+    if wanted.len() > 128 || has.len() > 128 || has.is_empty() {
+        return None;
+    }
+    let difference = wanted.len().abs_diff(has.len());
+    let within = |long: &[u8], short: &[u8]| {
+        short.len() >= 5 && long.windows(short.len()).any(|window| window == short)
+    };
+    if within(has, wanted) || within(wanted, has) {
+        return (difference <= 16).then_some(difference);
+    }
+    let most = (wanted.len() / 4).min(3);
+    if difference > most {
+        return None;
+    }
+    // Levenshtein's table, a row at a time.
+    let mut row: Vec<usize> = (0..=has.len()).collect();
+    for (at, a) in wanted.iter().enumerate() {
+        let mut corner = row[0];
+        row[0] = at + 1;
+        for (column, b) in has.iter().enumerate() {
+            let changed = corner + usize::from(a != b);
+            corner = row[column + 1];
+            row[column + 1] = changed.min(row[column] + 1).min(corner + 1);
+        }
+    }
+    row.last().copied().filter(|&distance| distance <= most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_similar_by_parts_or_by_letters() {
+        assert_eq!(distance("do_unlinkat", "do_unlinkat_x"), Some(2));
+        assert_eq!(distance("tcp_v4_rvc", "tcp_v4_rcv"), Some(2));
+        assert_eq!(distance("tcp_v4_rcv", "udp_v6_rcv_x"), None);
+        assert_eq!(distance("ab", "cd"), None);
+        assert_eq!(distance("", "x"), None);
+    }
+}
