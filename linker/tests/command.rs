@@ -70,6 +70,77 @@ fn it_takes_what_rustc_passes() {
 }
 
 #[test]
+fn it_stands_where_bpf_linker_stood() {
+    let folder = Folder::new("bpf-linker");
+    folder.write("a.o", &rich().bytes());
+    let output = folder.run(
+        "--target=bpf --cpu generic --cpu-features= --emit obj --btf --allow-bpf-trap -L a -O 2 --log-file log \
+         --log-level info --unroll-loops --ignore-inline-never --dump-module m --llvm-args=-x,-y \
+         --disable-expand-memcpy-in-order --disable-memory-builtins --fatal-errors=true --debug \
+         --export prog,STATE --export=COUNT a.o -o out.o",
+    );
+    assert_eq!(
+        (output.status.code(), stderr(&output)),
+        (Some(0), String::new())
+    );
+    let linked = dump::object(&folder.read("out.o"));
+    assert!(linked.contains("global COUNT") && linked.contains("global STATE"));
+    let refused = folder.run("a.o -o out.o --emit=llvm-ir");
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(stderr(&refused).contains("`rustc --emit asm,llvm-ir` writes the other forms"));
+}
+
+#[test]
+fn arguments_may_stand_in_a_file() {
+    let folder = Folder::new("response");
+    folder.write("a.o", &rich().bytes());
+    folder.write("args", b"-o 'out.o'\n@more\n");
+    folder.write("more", b"a.o");
+    assert_eq!(stderr(&folder.run("@args")), "");
+    folder.read("out.o");
+    folder.write("more", b"@args");
+    assert_eq!(
+        stderr(&folder.run("@args")),
+        "error: args: response files name each other without end\n"
+    );
+    assert_eq!(
+        stderr(&folder.run("@none")),
+        "error: read none: No such file or directory (os error 2)\n"
+    );
+}
+
+#[test]
+fn reports_go_to_standard_output_and_warnings_to_standard_error() {
+    let folder = Folder::new("reports");
+    folder.write("a.o", &rich().bytes());
+    let output = folder.run("a.o -o out.o --print-gc --print-map --why-live prog");
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    assert_eq!(stderr(&output), "");
+    assert!(text.starts_with("`prog` (48 bytes, xdp of a.o) is in the output\n"));
+    assert!(
+        text.contains("\n  offset     bytes  what\n") && text.contains("\n   bytes  dropped\n")
+    );
+    folder.read("out.o");
+
+    let mut source = Source::new();
+    let xdp = source.code("xdp", &[mov(10, 0), exit()]);
+    source.func("pass", xdp, 0, 16);
+    folder.write("b.o", &source.bytes());
+    let output = folder.run("b.o -o out.o");
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(
+        stderr(&output),
+        "warning: b.o: xdp+0x0 (insn 0 in `pass`): r10, the frame pointer, is written to\n"
+    );
+    let output = folder.run("b.o -o out.o --allow nothing");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output)
+            .contains("checks are panic, recursion, depth, stack, arguments, atomic, code")
+    );
+}
+
+#[test]
 fn names_to_keep_can_be_given_one_by_one() {
     let folder = Folder::new("export");
     folder.write("a.o", &rich().bytes());

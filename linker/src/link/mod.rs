@@ -21,6 +21,7 @@ mod bitcode;
 mod calls;
 mod check;
 mod error;
+mod explain;
 mod flow;
 mod frames;
 mod inputs;
@@ -39,6 +40,7 @@ mod view;
 use std::collections::BTreeSet;
 
 pub use error::{Caller, LinkError, Site};
+pub use explain::Report;
 pub use problem::{Check, Problem};
 pub use refusal::Refusal;
 pub use source::SourceLine;
@@ -60,6 +62,8 @@ pub struct Options {
     pub exports: Exports,
     /// Checks that warn instead of refusing.
     pub allow: BTreeSet<Check>,
+    /// What to tell about the link.
+    pub reports: Vec<Report>,
 }
 
 /// Variables that someone outside looks up by name, such as the loader that sets a constant before the load.
@@ -84,6 +88,8 @@ pub struct Output {
     pub warnings: Vec<Refusal>,
     /// What was left aside without harm, a line each.
     pub notes: Vec<String>,
+    /// The texts of the reports, in the order in which they were asked for.
+    pub reports: Vec<String>,
 }
 
 /// Links objects and archives into one loadable object.
@@ -104,6 +110,7 @@ pub fn link(inputs: &[Input<'_>], options: &Options) -> Result<Output, LinkError
     let live = live::mark(&modules, &atoms, &references, options)?;
     let view = View::new(&modules, &atoms, &references, &live, options);
     bitcode::check(&view, &bitcode)?;
+    explain::check_names(&view)?;
     let warnings = check::code(&view)?;
     // What is live is defined, jumps only within itself, cannot panic, and fits the kernel's limits.
     let layout = place::layout(&atoms, &live)?;
@@ -112,11 +119,13 @@ pub fn link(inputs: &[Input<'_>], options: &Options) -> Result<Output, LinkError
     let debug = types::describe(&modules, &atoms, &layout, &image, options)?;
     // The types describe the live functions and variables, each at its final place, as the kernel wants them.
     image.sections.extend(debug);
+    let reports = explain::reports(&view, &layout, &image)?;
     let bytes = crate::elf::write::write(&image).map_err(LinkError::Write)?;
     let notes = bitcode::notes(&bitcode);
     Ok(Output {
         bytes,
         warnings,
         notes,
+        reports,
     })
 }

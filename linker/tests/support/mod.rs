@@ -196,6 +196,27 @@ pub fn address(dst: u8, addend: i32) -> [Insn; 2] {
     ]
 }
 
+/// `call` of a helper.
+pub fn helper(number: i32) -> Insn {
+    op(insn::BPF_JMP | insn::BPF_CALL, 0, 0, 0, number)
+}
+
+/// `dst = src` (64 bits).
+pub fn mov_reg(dst: u8, src: u8) -> Insn {
+    op(insn::BPF_ALU64 | insn::BPF_X | 0xb0, dst, src, 0, 0)
+}
+
+/// `dst = *(u64 *)(src + off)`.
+pub fn load(dst: u8, src: u8, off: i16) -> Insn {
+    let opcode = insn::BPF_LDX | insn::BPF_MEM | insn::BPF_DW;
+    op(opcode, dst, src, off, 0)
+}
+
+/// `*(u8 *)(dst + off) = imm`.
+pub fn store(dst: u8, off: i16, imm: i32) -> Insn {
+    op(insn::BPF_ST | insn::BPF_MEM | insn::BPF_B, dst, 0, off, imm)
+}
+
 pub fn op(opcode: u8, dst: u8, src: u8, off: i16, imm: i32) -> Insn {
     Insn {
         opcode,
@@ -242,16 +263,31 @@ pub fn check(name: &str, sources: &[&Source]) {
 pub fn check_with(name: &str, sources: &[&Source], exports: Exports) {
     let bytes = link_with(sources, exports).unwrap_or_else(|error| panic!("{error}"));
     dump::agrees_with_goblin(&bytes);
-    let dumped = dump::object(&bytes);
+    check_text(name, &dump::object(&bytes));
+}
+
+/// A text, compared with its file in the same way.
+pub fn check_text(name: &str, text: &str) {
     let path = format!("{}/tests/expected/{name}.txt", env!("CARGO_MANIFEST_DIR"));
     if std::env::var_os("XDPLB_BLESS").is_some() {
-        std::fs::write(&path, &dumped).unwrap();
+        std::fs::write(&path, text).unwrap();
     }
     let expected = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
-        dumped == expected,
-        "{path}\n--- expected\n{expected}\n--- linked\n{dumped}"
+        text == expected,
+        "{path}\n--- expected\n{expected}\n--- linked\n{text}"
     );
+}
+
+/// What one object, called `1.o`, links to or fails with, together with its warnings' texts.
+pub fn warnings(source: &Source) -> Result<Vec<String>, LinkError> {
+    let bytes = source.bytes();
+    let inputs = [Input {
+        name: "1.o",
+        bytes: &bytes,
+    }];
+    let output = link(&inputs, &Options::default())?;
+    Ok(output.warnings.iter().map(ToString::to_string).collect())
 }
 
 /// The text of the error that a link ends in.
