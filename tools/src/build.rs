@@ -15,21 +15,7 @@ const STATIC: &str = "target-feature=+crt-static";
 /// Builds it, says where it lies and how large it is, and returns the path.
 pub fn build() -> Result<PathBuf> {
     run::step("build");
-    let host = workspace::host()?;
-    let mut command = workspace::cargo();
-    command.args(["build", "--release", "--target", &host]);
-    let flags = Flags {
-        encoded: std::env::var("CARGO_ENCODED_RUSTFLAGS").ok(),
-        plain: std::env::var("RUSTFLAGS").ok(),
-    };
-    flags.make_static(&host, &mut command);
-    toolchain::hand_to(&mut command);
-    let built = workspace::executables(&mut command)?;
-    let binary = built
-        .into_iter()
-        .find(|executable| executable.target == "xdplb-load")
-        .context("cargo build: it built no `xdplb-load`")?
-        .file;
+    let binary = build_static(&[], "xdplb-load")?;
     let bytes = binary
         .metadata()
         .with_context(|| binary.display().to_string())?
@@ -40,6 +26,26 @@ pub fn build() -> Result<PathBuf> {
         bytes as f64 / 1e6
     );
     Ok(binary)
+}
+
+/// Builds static files for release, what is `selected` or else the workspace's default members, and returns the path of
+/// the one with this name.
+pub fn build_static(selected: &[&str], name: &str) -> Result<PathBuf> {
+    let host = workspace::host()?;
+    let mut command = workspace::cargo();
+    command.args(["build", "--release", "--target", &host]);
+    command.args(selected);
+    let flags = Flags {
+        encoded: std::env::var("CARGO_ENCODED_RUSTFLAGS").ok(),
+        plain: std::env::var("RUSTFLAGS").ok(),
+    };
+    flags.make_static(&host, &mut command);
+    toolchain::hand_to(&mut command);
+    workspace::executables(&mut command)?
+        .into_iter()
+        .find(|executable| executable.target == name)
+        .map(|executable| executable.file)
+        .with_context(|| format!("cargo build: it built no `{name}`"))
 }
 
 /// The flags the user already gives rustc through the environment.

@@ -7,6 +7,7 @@ mod bench;
 mod build;
 mod demo;
 mod interrupt;
+mod kernels;
 mod privilege;
 mod run;
 mod setup;
@@ -43,6 +44,11 @@ enum Task {
     Test,
     /// Measure what the README reports: a packet, a start, requests a second
     Bench,
+    /// The static binary on other kernels: 5.10, 6.1, 6.12, newest; each fetched once, booted with nothing else in it
+    Kernels {
+        /// Which of them; default: all
+        names: Vec<String>,
+    },
     /// Check the layering of the crates and the form of the files
     Tidy,
     /// The part of `demo` that needs root
@@ -74,6 +80,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Demo => demo::demo(),
         Task::Test => test::test(),
         Task::Bench => bench::bench(),
+        Task::Kernels { names } => kernels::kernels(&names),
         Task::Tidy => tidy::tidy(),
         Task::DemoStage { binary } => demo::stage::play(&binary),
         Task::CheckPrivilege => privilege::check(),

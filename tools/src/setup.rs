@@ -2,6 +2,7 @@
 //! that is there, and a setup that was interrupted is simply run again.
 
 mod apt;
+pub mod qemu;
 mod requirements;
 pub mod toolchain;
 mod unpack;
@@ -38,7 +39,8 @@ pub fn setup(need: Need) -> Result<()> {
         Vec::new()
     };
     let compiler = toolchain::find()?;
-    if packages.is_empty() && components.is_empty() && compiler.is_some() {
+    let emulator = need < Need::Test || qemu::find().is_some();
+    if packages.is_empty() && components.is_empty() && compiler.is_some() && emulator {
         println!("nothing is missing");
         return Ok(());
     }
@@ -62,6 +64,18 @@ pub fn setup(need: Need) -> Result<()> {
         );
     }
 
+    if !emulator {
+        println!(
+            "  {:<20} boots other kernels with the static binary: Debian's packages, unpacked in",
+            qemu::PROGRAM
+        );
+        println!(
+            "  {:<20} {}, ~15 MB to fetch",
+            "",
+            qemu::private().display()
+        );
+    }
+
     install(&packages)?;
     for component in components {
         rustup_add(component)?;
@@ -69,7 +83,29 @@ pub fn setup(need: Need) -> Result<()> {
     if compiler.is_none() {
         bring_compiler()?;
     }
+    if !emulator {
+        bring_emulator()?;
+    }
     Ok(())
+}
+
+/// Unpacked and not installed: Debian 12's qemu-system-x86 removes newer qemu-utils from a machine that has them.
+fn bring_emulator() -> Result<()> {
+    if !apt::here() {
+        bail!(
+            "setup: {} is missing, and only Debian's packages are known to this command\n  try: install qemu for x86-64 by hand",
+            qemu::PROGRAM
+        );
+    }
+    unpack::unpack(&unpack::QEMU, &qemu::private()).context("setup: Debian's qemu")?;
+    match qemu::find() {
+        Some(_) => Ok(()),
+        None => bail!(
+            "setup: the packages hold no {} that runs, in {}",
+            qemu::PROGRAM,
+            qemu::private().display()
+        ),
+    }
 }
 
 fn install(packages: &[&Requirement]) -> Result<()> {
@@ -156,7 +192,7 @@ fn bring_compiler() -> Result<()> {
             toolchain::VARIABLE
         );
     }
-    unpack::unpack(&toolchain::private()).context("setup: Debian's rustc")?;
+    unpack::unpack(&unpack::RUSTC, &toolchain::private()).context("setup: Debian's rustc")?;
     match toolchain::trouble_with_private() {
         None => Ok(()),
         Some(why) => bail!("setup: the rustc that Debian's packages gave: {why}"),

@@ -5,7 +5,7 @@
 use crate::privilege::Privilege;
 use crate::setup::{self, Need};
 use crate::workspace::Executable;
-use crate::{build, run, tidy, workspace};
+use crate::{build, kernels, run, tidy, workspace};
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::Path;
@@ -38,6 +38,7 @@ pub fn test() -> Result<()> {
     })?;
 
     let binary = stage("static binary", build::build)?;
+    stage("kernels", || kernels::kernels(&[]))?;
     stage("kernel and namespace tests", || {
         run::step("kernel and namespace tests");
         kernel

@@ -87,6 +87,12 @@ pub const ALL: &[Requirement] = &[
         why: "tests: the object set's compiler (arenas, cpu v4)",
         need: Need::Test,
     },
+    Requirement {
+        sign: Sign::Program("xz"),
+        package: "xz-utils",
+        why: "tests: unpacks the modules of other kernels",
+        need: Need::Test,
+    },
 ];
 
 impl Requirement {

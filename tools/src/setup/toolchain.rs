@@ -125,10 +125,10 @@ fn at_least(version: &str, oldest: &str) -> bool {
     matches!((numbers(version), numbers(oldest)), (Some(version), Some(oldest)) if version >= oldest)
 }
 
-/// The shared libraries unpacked beside an unpacked rustc, `usr/lib/x86_64-linux-gnu` on x86-64. A
-/// system's own rustc finds its libraries by itself.
-fn libraries_beside(rustc: &Path) -> Option<PathBuf> {
-    let usr = rustc.parent()?.parent()?;
+/// The shared libraries unpacked beside an unpacked program, `usr/lib/x86_64-linux-gnu` on x86-64. A
+/// system's own program finds its libraries by itself.
+pub fn libraries_beside(program: &Path) -> Option<PathBuf> {
+    let usr = program.parent()?.parent()?;
     if usr == Path::new("/usr") {
         return None;
     }

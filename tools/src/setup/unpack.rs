@@ -1,5 +1,5 @@
-//! Debian's rustc, unpacked where it disturbs nobody. Installed, its packages would conflict with
-//! Debian's other rustc and with rustup; unpacked under target/ they are plain files.
+//! Debian's packages, unpacked where they disturb nobody. Installed, rustc's would conflict with Debian's other rustc and
+//! with rustup, and qemu's would remove other packages from some machines; unpacked under target/ they are plain files.
 
 use super::apt;
 use crate::run;
@@ -9,14 +9,32 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The compiler, its sysroot, and the source of `core` that belongs to it. Whatever version apt offers.
-const WANTED: [&str; 3] = ["rustc-web", "libstd-rust-web-dev", "rust-web-src"];
+/// What to unpack. Whatever version apt offers.
+pub struct Tree {
+    /// The packages asked for; what they need to run comes with them, where the machine has not got it.
+    wanted: &'static [&'static str],
+    /// What they need only for what is never done with them here.
+    unneeded: &'static [&'static str],
+    /// Packages with names that begin so must lie in the same tree, even where the machine has them too.
+    together: &'static str,
+}
 
-/// What rustc needs only to link for the host, which this one never does.
-const FOR_LINKING: [&str; 3] = ["gcc", "binutils", "libc6-dev"];
+/// The compiler, its sysroot, and the source of `core` that belongs to it. It links nothing for the host.
+pub const RUSTC: Tree = Tree {
+    wanted: &["rustc-web", "libstd-rust-web-dev", "rust-web-src"],
+    unneeded: &["gcc", "binutils", "libc6-dev"],
+    together: "libstd-rust",
+};
+
+/// The emulator for x86-64, with the firmware of its small machines, and no other machine's.
+pub const QEMU: Tree = Tree {
+    wanted: &["qemu-system-x86"],
+    unneeded: &["ipxe-qemu", "seabios", "qemu-system-modules-spice"],
+    together: "qemu-system-",
+};
 
 /// Brings them to `place`, all or nothing: they are unpacked beside it, and the finished folder is renamed.
-pub fn unpack(place: &Path) -> Result<()> {
+pub fn unpack(tree: &Tree, place: &Path) -> Result<()> {
     let beside = place.with_extension("new");
     let parent = place.parent().context("no folder to unpack in")?;
     fs::create_dir_all(parent)?;
@@ -29,17 +47,17 @@ pub fn unpack(place: &Path) -> Result<()> {
     let debs = beside.join("debs");
     fs::create_dir_all(&debs)?;
     let lists = apt::Lists::fetch(&beside.join("apt"))?;
-    let packages: Vec<String> = closure(|package| lists.depends(package), apt::installed)?
+    let packages: Vec<String> = closure(tree, |package| lists.depends(package), apt::installed)?
         .into_iter()
         .collect();
     println!("fetching {}", packages.join(" "));
     lists.download(&packages, &debs)?;
-    let tree = beside.join("tree");
-    extract(&debs, &tree)?;
+    let files = beside.join("tree");
+    extract(&debs, &files)?;
 
     clear(place)?;
-    fs::rename(&tree, place).with_context(|| format!("rename to {}", place.display()))?;
-    // From here on the toolchain is whole.
+    fs::rename(&files, place).with_context(|| format!("rename to {}", place.display()))?;
+    // From here on the tree is whole.
     clear(&beside)
 }
 
@@ -54,19 +72,21 @@ fn clear(folder: &Path) -> Result<()> {
 
 /// What we want, and what that needs to run and the machine does not have.
 fn closure(
+    tree: &Tree,
     depends: impl Fn(&str) -> Result<Vec<String>>,
     installed: impl Fn(&str) -> bool,
 ) -> Result<BTreeSet<String>> {
     let mut found: BTreeSet<String> = BTreeSet::new();
-    let mut open: Vec<String> = WANTED.map(str::to_owned).into();
+    let mut open: Vec<String> = tree.wanted.iter().map(|name| (*name).to_owned()).collect();
     while let Some(package) = open.pop() {
         if !found.insert(package.clone()) {
             continue;
         }
         for need in depends(&package)? {
-            // The sysroot's packages must lie together, even where the system has them too.
-            let ours = need.starts_with("libstd-rust");
-            if ours || !(FOR_LINKING.contains(&need.as_str()) || installed(&need)) {
+            if tree.unneeded.contains(&need.as_str()) {
+                continue;
+            }
+            if need.starts_with(tree.together) || !installed(&need) {
                 open.push(need);
             }
         }
@@ -130,7 +150,7 @@ mod tests {
         };
         let installed =
             |package: &str| ["libc6", "zlib1g", "libstd-rust-web-1.96"].contains(&package);
-        let found = closure(depends, installed).unwrap();
+        let found = closure(&RUSTC, depends, installed).unwrap();
         let names: Vec<&str> = found.iter().map(String::as_str).collect();
         assert_eq!(
             names,

@@ -44,7 +44,7 @@ fn run() -> Result<()> {
         let begin = Instant::now();
         ours::check(mode).with_context(|| format!("our program, {}", mode.word()))?;
         println!(
-            "xdplb-guest: ours {} {:.1} s",
+            "xdplb-guest: tried our program, {}: forwards ({:.1} s)",
             mode.word(),
             begin.elapsed().as_secs_f64()
         );
