@@ -127,13 +127,13 @@ impl Rust {
             let rlib = aside.join(format!("lib{name}.rlib"));
             let mut command = self.rustc(&crate_source, &rlib, aside);
             command.args(["--crate-type=rlib", "--emit=link"]);
-            run(command.args(case.flags.iter().filter(|flag| is_rustcs(flag))))?;
+            run(command.args(case.flags.iter().filter(is_rustcs)))?;
             files.push(rlib);
         }
         let main = aside.join("main.o");
         let mut command = self.rustc(&case.source, &main, aside);
         command.args(["--crate-type=bin", "--emit=obj"]);
-        run(command.args(case.flags.iter().filter(|flag| is_rustcs(flag))))?;
+        run(command.args(case.flags.iter().filter(is_rustcs)))?;
         files.insert(0, main);
         in_place(object, |path| {
             if case.flags.iter().any(|flag| flag == UNLINKED) {
