@@ -1,6 +1,7 @@
 //! Rust's types as rustc names them (`Option<&T>`, `[u8; 4]`, paths of generics), left as they are: what bpf-linker gives.
 // builds: unlinked = unlinked, linked =
 // programs: pick
+// libbpf.unlinked: is static and not supported
 #![no_std]
 #![no_main]
 

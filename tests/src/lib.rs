@@ -4,6 +4,7 @@ pub mod balancer;
 pub mod bpffs;
 pub mod client;
 pub mod content;
+pub mod damage;
 pub mod files;
 pub mod frames;
 pub mod netns;

@@ -13,6 +13,7 @@
 //! // maps: seen: hash 4 8 64, x: …       type, key, value, entries of maps that must be there
 //! // since: 5.15 = bloom_filter          the first kernel that takes it, and for what it waits
 //! // libbpf: legacy map definitions      bpftool refuses it: a part of what it says
+//! // libbpf.plain: failed to …           any of these for one build only
 //! // machine: opened, sleepy             of its programs, those that a machine's policy or configuration may rule out
 //! ```
 

@@ -37,6 +37,9 @@ pub fn test() -> Result<()> {
         cargo(&["test", "--quiet", "--workspace", "--doc"])
     })?;
 
+    stage("object set", object_set)?;
+    stage("corruption", corruption)?;
+
     let binary = stage("static binary", build::build)?;
     stage("kernels", || kernels::kernels(&[]))?;
     stage("kernel and namespace tests", || {
@@ -76,10 +79,43 @@ fn build_tests() -> Result<Vec<Executable>> {
         "--no-run",
     ]))?;
     // `--no-run` also lists the binaries that integration tests run; those hold no tests themselves.
-    tests.retain(|test| is_test(&test.file));
+    tests.retain(|test| is_test(&test.file) && test.target != CORRUPTION);
     tests.sort_by(|a, b| (&a.package, &a.target).cmp(&(&b.package, &b.target)));
     Ok(tests)
 }
+
+/// Built as the user's, before root's tests read it.
+fn object_set() -> Result<()> {
+    run::step("object set");
+    let objects = [
+        "run",
+        "--quiet",
+        "-p",
+        "xdplb-tests",
+        "--bin",
+        "xdplb-objects",
+    ];
+    run::read(workspace::cargo().args(objects)).map(drop)
+}
+
+/// Ten thousand damages to every object of the set, by a test that is built for speed with every check on.
+fn corruption() -> Result<()> {
+    run::step("corruption");
+    let mut command = workspace::cargo();
+    command.args([
+        "test",
+        "--quiet",
+        "--profile",
+        "checked",
+        "-p",
+        "xdplb-tests",
+    ]);
+    command.args(["--test", CORRUPTION, "--", "--nocapture"]);
+    run::ok(command.env("XDPLB_DAMAGES", "10000"))
+}
+
+/// The test that is a stage of its own.
+const CORRUPTION: &str = "corruption";
 
 /// Cargo puts tests, and only tests, into `deps/` with a hash behind the name.
 fn is_test(file: &Path) -> bool {

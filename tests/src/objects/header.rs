@@ -19,6 +19,30 @@ pub struct MapLine {
 
 /// The cases of a source: one for each build.
 pub(super) fn cases(path: &Path, text: &str) -> Result<Vec<Case>> {
+    let directives = || {
+        let lines = text.lines().skip_while(|line| line.starts_with("//!"));
+        lines.map_while(|line| line.strip_prefix("// "))
+    };
+    let rust = path.extension().is_some_and(|e| e == "rs");
+    let builds = directives().find_map(|line| line.strip_prefix("builds:"));
+    let builds = match builds {
+        Some(builds) => list(builds).map(build).collect::<Result<_>>()?,
+        None => vec![(String::new(), words(if rust { "" } else { "-g" }))],
+    };
+    builds
+        .into_iter()
+        .map(|(build, flags)| case(path, text, directives(), build, flags))
+        .collect()
+}
+
+/// The case of one build.
+fn case<'a>(
+    path: &Path,
+    text: &str,
+    directives: impl Iterator<Item = &'a str>,
+    build: String,
+    flags: Vec<String>,
+) -> Result<Case> {
     let stem = path
         .file_stem()
         .and_then(|stem| stem.to_str())
@@ -29,10 +53,14 @@ pub(super) fn cases(path: &Path, text: &str) -> Result<Vec<Case>> {
         .map_while(|line| line.strip_prefix("//!"))
         .map(str::trim);
     let mut case = Case {
-        name: stem.to_owned(),
+        name: if build.is_empty() {
+            stem.to_owned()
+        } else {
+            format!("{stem}.{build}")
+        },
         source: path.to_path_buf(),
         covers: head.collect::<Vec<_>>().join(" "),
-        flags: Vec::new(),
+        flags,
         compiler: if rust {
             Compiler::Rustc
         } else {
@@ -44,18 +72,18 @@ pub(super) fn cases(path: &Path, text: &str) -> Result<Vec<Case>> {
         libbpf: None,
         machine: Vec::new(),
     };
-    let mut builds = vec![(String::new(), words(if rust { "" } else { "-g" }))];
-    let directives = text
-        .lines()
-        .skip_while(|line| line.starts_with("//!"))
-        .map_while(|line| line.strip_prefix("// "));
     for line in directives {
         let (key, value) = line
             .split_once(':')
             .with_context(|| format!("`{line}`: no `key: value`"))?;
         let value = value.trim();
+        let key = match key.split_once('.') {
+            Some((_, of)) if of != build => continue,
+            Some((key, _)) => key,
+            None => key,
+        };
         match key {
-            "builds" => builds = list(value).map(build).collect::<Result<_>>()?,
+            "builds" => {}
             "compiler" => {
                 ensure!(value == "old", "compiler: `old` is all that can be said");
                 case.compiler = Compiler::OldClang;
@@ -78,18 +106,7 @@ pub(super) fn cases(path: &Path, text: &str) -> Result<Vec<Case>> {
             _ => bail!("`{key}` is no key of a header"),
         }
     }
-    Ok(builds
-        .into_iter()
-        .map(|(build, flags)| Case {
-            name: if build.is_empty() {
-                stem.to_owned()
-            } else {
-                format!("{stem}.{build}")
-            },
-            flags,
-            ..case.clone()
-        })
-        .collect())
+    Ok(case)
 }
 
 fn list(value: &str) -> impl Iterator<Item = &str> {
