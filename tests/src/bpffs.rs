@@ -57,12 +57,19 @@ impl BpfFs {
         Ok(())
     }
 
-    /// Every file in it, but for `maps.debug` and `progs.debug`, which the kernel puts into each.
-    pub fn pins(&self) -> Result<Vec<PathBuf>> {
+    /// Does something where it is mounted.
+    pub fn within<T: Send>(&self, action: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         on_thread(|| {
             // A thread shares its root and working directory with the others; only one that doesn't may move.
             unshare(CloneFlags::CLONE_FS)?;
             setns(&self.mounts, CloneFlags::CLONE_NEWNS).context("enter the mount namespace")?;
+            action()
+        })
+    }
+
+    /// Every file in it, but for `maps.debug` and `progs.debug`, which the kernel puts into each.
+    pub fn pins(&self) -> Result<Vec<PathBuf>> {
+        self.within(|| {
             let mut found = Vec::new();
             let mut folders = vec![self.path().to_path_buf()];
             while let Some(folder) = folders.pop() {
