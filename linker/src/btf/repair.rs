@@ -215,8 +215,9 @@ fn names(btf: &mut Btf) {
     for ty in &mut btf.types {
         match &ty.kind {
             Kind::Datasec(_) => continue,
-            // Tags and attributes are free text.
-            Kind::DeclTag(_) | Kind::TypeTag(_) => continue,
+            // Tags and attributes are free text, and so are the names of numbers: `unsigned int`, by which CO-RE finds
+            // the kernel's own (`btf_int_check_meta`, `btf_float_check_meta`: no rule).
+            Kind::DeclTag(_) | Kind::TypeTag(_) | Kind::Int(_) | Kind::Float { .. } => continue,
             // Pointers, arrays and prototypes must have no name at all.
             Kind::Ptr(_) | Kind::Array(_) => ty.name = StrId::EMPTY,
             Kind::FuncProto(_) => ty.name = StrId::EMPTY,

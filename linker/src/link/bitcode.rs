@@ -3,12 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::resolve::{Target, target_name};
-use super::view::View;
+use super::advice;
+use super::inputs::Module;
+use super::source::readable;
 use super::{LinkError, Problem};
+use crate::elf::Place;
 
 /// How to get objects from the compilers that write bitcode.
-pub(super) const ADVICE: &str = "\"obj-is-bitcode\": false in the target's JSON for rustc; no -flto and no -emit-llvm for clang";
+pub(super) const ADVICE: &str = "for rustc, \"obj-is-bitcode\": false in the target's JSON and no -Clinker-plugin-lto; for clang, no -flto and no -emit-llvm";
 
 /// How many names are looked for in bitcode.
 const MAX_SEARCHES: usize = 64;
@@ -39,31 +41,35 @@ impl Bitcode<'_> {
     }
 }
 
-/// Refuses what live code wants and only bitcode defines.
-pub(super) fn check(view: &View<'_, '_>, bitcode: &[Bitcode<'_>]) -> Result<(), LinkError> {
+/// Says of symbols that are not defined which of them bitcode defines.
+pub(super) fn explain(
+    error: LinkError,
+    modules: &[Module<'_>],
+    bitcode: &[Bitcode<'_>],
+) -> LinkError {
+    let LinkError::Refused(mut refusals) = error else {
+        return error;
+    };
     if bitcode.is_empty() {
-        return Ok(());
+        return LinkError::Refused(refusals);
     }
-    let mut asked: BTreeSet<&str> = BTreeSet::new();
-    for id in view.atoms.ids().filter(|id| view.live.contains(*id)) {
-        for reference in view.references(id) {
-            let Target::External { module, symbol } = reference.target else {
-                continue;
-            };
-            let symbol = view.modules[module.0].object.symbols[symbol.0].name;
-            // Each name is looked for once, and not without end.
-            if asked.len() >= MAX_SEARCHES || !asked.insert(symbol) {
-                continue;
-            }
-            if let Some(found) = bitcode.iter().find(|bitcode| bitcode.defines(symbol)) {
-                let name = target_name(view.modules, view.atoms, reference.target);
-                let problem = Problem::Bitcode(name, found.name.clone());
-                let refusal = view.refusal(id, reference.offset, problem);
-                return Err(LinkError::Refused(vec![refusal]));
-            }
+    let mut raw: BTreeMap<String, &str> = BTreeMap::new();
+    for symbol in modules.iter().flat_map(|module| &module.object.symbols) {
+        if symbol.place == Place::Undefined {
+            raw.insert(readable(symbol.name), symbol.name);
         }
     }
-    Ok(())
+    for refusal in refusals.iter_mut().take(MAX_SEARCHES) {
+        // Of panics, `memcpy` and the like there is more to say.
+        if let Problem::Undefined(name) = &refusal.problem
+            && advice::undefined(name).is_none()
+            && let Some(symbol) = raw.get(name)
+            && let Some(found) = bitcode.iter().find(|bitcode| bitcode.defines(symbol))
+        {
+            refusal.problem = Problem::Bitcode(name.clone(), found.name.clone());
+        }
+    }
+    LinkError::Refused(refusals)
 }
 
 /// What was left aside, one line an archive.

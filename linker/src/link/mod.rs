@@ -109,9 +109,9 @@ pub fn link(inputs: &[Input<'_>], options: &Options) -> Result<Output, LinkError
     // Every relocation, and every call that needed none, leads to an atom or to a symbol nobody defines.
     let live = live::mark(&modules, &atoms, &references, options)?;
     let view = View::new(&modules, &atoms, &references, &live, options);
-    bitcode::check(&view, &bitcode)?;
     explain::check_names(&view)?;
-    let warnings = check::code(&view)?;
+    let warnings =
+        check::code(&view).map_err(|error| bitcode::explain(error, &modules, &bitcode))?;
     // What is live is defined, jumps only within itself, cannot panic, and fits the kernel's limits.
     let layout = place::layout(&atoms, &live)?;
     // Every live atom has its place in the output.
