@@ -134,13 +134,10 @@ impl Spec {
         Ok(())
     }
 
-    /// Sets a variable from text, as `--set NAME=VALUE` does; its type in .BTF says what the text may be.
-    pub fn set_value(&mut self, name: &str, text: &str) -> Result<(), ObjectError> {
-        let size = self.find_global(name)?.1.len();
-        let value: i128 = text.parse().map_err(|_| {
-            ObjectError::request(format!("`{name}` takes a number, `{text}` is none"))
-        })?;
-        self.set_global(name, value.to_le_bytes().get(..size).unwrap_or_default())
+    /// A variable's type, where the object has types.
+    pub(super) fn global_type(&self, name: &str) -> Option<TypeId> {
+        let global = self.globals.iter().find(|global| global.name == name)?;
+        self.btf_type(global)
     }
 
     /// Finds a variable whose symbol and BTF agree about its size and whose bytes are in its section.
@@ -177,12 +174,17 @@ impl Spec {
     }
 
     fn btf_size(&self, global: &Global) -> Option<u64> {
-        let btf = self.btf.as_ref()?;
-        let (_, datasec) = btf.datasec(&self.maps[global.map].name)?;
-        let var = datasec
-            .vars
-            .iter()
-            .find(|var| btf.type_name(var.ty) == global.name)?;
-        btf.size_of(var.ty)
+        self.btf()?.size_of(self.btf_type(global)?)
+    }
+
+    fn btf_type(&self, global: &Global) -> Option<TypeId> {
+        let btf = self.btf()?;
+        let (_, datasec) = btf.datasec(&self.maps.get(global.map)?.name)?;
+        let named = |id: TypeId| btf.type_name(id) == global.name;
+        let var = datasec.vars.iter().find(|var| named(var.ty))?;
+        match btf.get(var.ty).map(|ty| &ty.kind) {
+            Some(Kind::Var(var)) => Some(var.ty),
+            _ => None,
+        }
     }
 }

@@ -199,15 +199,8 @@ impl Answers {
                     .map_err(|why| format!("`{name}` has no value: {why}"))?;
                 let Some(value) = value else {
                     // A weak one reads as zero, which the map holds already.
-                    return absent(format!(
-                        "`{name}` has no value: {} configuration does not set it",
-                        if target.config.is_empty() {
-                            "no known"
-                        } else {
-                            "this kernel's"
-                        }
-                    ))
-                    .map(|_| Found::Config(*offset));
+                    return absent(format!("this kernel's configuration does not set `{name}`"))
+                        .map(|_| Found::Config(*offset));
                 };
                 let at = *offset as usize;
                 if let Some(place) = self

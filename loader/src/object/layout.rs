@@ -26,6 +26,9 @@ use super::relocate::{Reference, Referent};
 use super::spec::Function;
 use super::{MapSpec, ObjectError, Patch, PatchTarget, Spec};
 
+/// The section of variables that lie in an arena: user space maps the arena and writes them there.
+const ARENA_GLOBALS: &str = ".addr_space.1";
+
 /// `BPF_COMPLEXITY_LIMIT_INSNS`, which bounds a privileged program's length.
 const MAX_INSNS: usize = 1_000_000;
 
@@ -229,8 +232,17 @@ impl<'a> Layout<'a> {
                 .map(Some);
         }
         let Some((map, target)) = self.spec.map_at(section, offset) else {
-            let cause =
-                format!("refers to `{symbol}`, which is neither a map, data nor a function");
+            let cause = match self.spec.other_sections.get(&section).map(String::as_str) {
+                Some(ARENA_GLOBALS) => format!(
+                    "refers to `{symbol}`, a global in an arena ({ARENA_GLOBALS}), which is not placed here"
+                ),
+                Some(name) => format!(
+                    "refers to `{symbol}` in section `{name}`, which is neither a map, data nor a function"
+                ),
+                None => {
+                    format!("refers to `{symbol}`, which is neither a map, data nor a function")
+                }
+            };
             return Err(self.error(function, insn, cause));
         };
         if let PatchTarget::MapValue { offset, .. } = target

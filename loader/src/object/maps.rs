@@ -4,7 +4,7 @@
 //! and `__type(key, u32)`, which is `u32 *key`. Rust writes the same with `*const [i32; 1]` and `*const u32`. The rules are
 //! libbpf's (`parse_btf_map_def` in src/libbpf.c).
 
-use xdplb_linker::btf::{Btf, Composite, Kind, Member, TypeId};
+use xdplb_linker::btf::{Btf, Composite, Kind, Linkage, Member, TypeId};
 use xdplb_linker::elf::{Object, Place, RelocationKind, Section, SectionIndex, SymbolKind};
 
 use super::ObjectError;
@@ -12,6 +12,10 @@ use crate::uapi::MapType;
 
 /// Longest name of a map; the kernel keeps 15 bytes.
 const MAX_NAME: usize = 1024;
+
+/// `CILIUM_PIN_REPLACE`, which cilium's loader reads beside libbpf's value: the pin is made anew at each load.
+const PIN_REPLACE: u32 = 1 << 4;
+const PIN_REPLACE_BY_NAME: u32 = PIN_REPLACE | 1;
 
 /// A map to create.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,6 +139,15 @@ pub(super) fn read(object: &Object<'_>, btf: Option<&Btf>) -> Result<Vec<MapSpec
             ));
         }
         let ty = match btf.get(var.ty).map(|ty| &ty.kind) {
+            Some(Kind::Var(var)) if var.linkage == Linkage::Extern => {
+                return Err(ObjectError::at(
+                    ".maps",
+                    at,
+                    format!(
+                        "map `{name}` is extern: link the object that defines it to this one first"
+                    ),
+                ));
+            }
             Some(Kind::Var(var)) => var.ty,
             _ => {
                 return Err(ObjectError::at(
@@ -185,7 +198,10 @@ impl Reader<'_, '_> {
         else {
             return Err(self.error("its type is not a struct"));
         };
-        for member in &composite.members {
+        // What `values` means depends on the type, wherever that stands.
+        let is_values = |member: &&Member| self.btf.name(member.name) == "values";
+        let others = composite.members.iter().filter(|m| !is_values(m));
+        for member in others.chain(composite.members.iter().filter(is_values)) {
             self.member(map, composite, member, level)?;
         }
         if map.map_type == MapType::UNSPEC {
@@ -216,9 +232,11 @@ impl Reader<'_, '_> {
             }
             "pinning" => {
                 map.pinning = match (self.number(member)?, level) {
-                    (0, _) => Pinning::None,
-                    (1, Level::Outer) => Pinning::ByName,
-                    (1, Level::Inner) => return Err(self.error("an inner map cannot be pinned")),
+                    (0 | PIN_REPLACE, _) => Pinning::None,
+                    (1 | PIN_REPLACE_BY_NAME, Level::Outer) => Pinning::ByName,
+                    (1 | PIN_REPLACE_BY_NAME, Level::Inner) => {
+                        return Err(self.error("an inner map cannot be pinned"));
+                    }
                     (other, _) => {
                         return Err(self.error(format!("pinning {other} is unknown: 0 and 1 are")));
                     }

@@ -18,6 +18,7 @@ mod error;
 mod errors_tests;
 mod externs;
 mod functions;
+mod identify;
 mod kconfig;
 mod kernel_names;
 mod kernel_types;
@@ -33,6 +34,9 @@ mod spec;
 mod target;
 #[cfg(test)]
 mod tests;
+mod values;
+#[cfg(test)]
+mod values_tests;
 
 pub use btf::{BtfKinds, Known, simplify};
 pub use error::ObjectError;

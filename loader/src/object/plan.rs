@@ -381,13 +381,24 @@ fn adjust(map: &mut MapSpec) {
         (map.key_size, map.value_size) = (0, 0);
         (map.key_type, map.value_type) = (TypeId::VOID, TypeId::VOID);
     }
-    // The slots of a map of maps hold descriptors.
-    if map.map_type.is_map_of_maps() || map.map_type == MapType::PROG_ARRAY {
-        map.value_size = if map.value_size == 0 {
-            4
-        } else {
-            map.value_size
-        };
+    // Queues have no keys (queue_stack_map_alloc_check, bloom_map_alloc).
+    let queues = [MapType::QUEUE, MapType::STACK, MapType::BLOOM_FILTER];
+    if queues.contains(&map.map_type) {
+        map.key_size = 0;
+        map.key_type = TypeId::VOID;
+    }
+    // The slots of these hold descriptors, whatever the definition says (fd_array_map_alloc_check, htab_of_maps).
+    let arrays = [
+        MapType::PROG_ARRAY,
+        MapType::PERF_EVENT_ARRAY,
+        MapType::CGROUP_ARRAY,
+        MapType::ARRAY_OF_MAPS,
+    ];
+    if arrays.contains(&map.map_type) {
+        (map.key_size, map.value_size) = (4, 4);
+    }
+    if map.map_type == MapType::HASH_OF_MAPS {
+        map.value_size = 4;
         map.key_size = if map.key_size == 0 { 4 } else { map.key_size };
     }
 }

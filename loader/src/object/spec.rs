@@ -13,8 +13,12 @@ use super::externs::Externs;
 use super::records::Records;
 use super::relocate::Reference;
 use super::{
-    MapSpec, ObjectError, ProgramKind, SectionKind, btf, functions, legacy, maps, relocate,
+    MapSpec, ObjectError, ProgramKind, SectionKind, btf, functions, identify, legacy, maps,
+    relocate,
 };
+
+/// The longest name of a section. Rust's mangled names (`.text._RNv…`) reach a thousand bytes.
+const MAX_SECTION_NAME: usize = 4096;
 
 /// What an object says.
 #[derive(Clone, Debug)]
@@ -34,6 +38,8 @@ pub struct Spec {
     /// Functions by section (index into `code`) and first instruction.
     pub(super) function_at: HashMap<(usize, u32), usize>,
     pub(super) globals: Vec<Global>,
+    /// The names of sections that are neither code nor data, for messages.
+    pub(super) other_sections: HashMap<SectionIndex, String>,
     pub(super) externs: Externs,
     pub(super) records: Records,
 }
@@ -77,7 +83,9 @@ pub(super) struct Function {
 impl Spec {
     /// Reads an object.
     pub fn parse(bytes: &[u8]) -> Result<Self, ObjectError> {
+        identify::refuse_others(bytes)?;
         let object = Object::parse(bytes)?;
+        bound_names(&object, bytes.len())?;
         let mut btf = btf::read(&object)?;
         let externs = Externs::read(&object, btf.as_mut());
         let mut maps = maps::read(&object, btf.as_ref())?;
@@ -107,6 +115,11 @@ impl Spec {
             functions,
             function_at,
             globals,
+            other_sections: object
+                .sections()
+                .filter(|(_, section)| section.allocated && !section.executable)
+                .map(|(index, section)| (index, section.name.to_string()))
+                .collect(),
             externs,
             records,
         })
@@ -194,6 +207,20 @@ impl Spec {
     pub fn btf(&self) -> Option<&Btf> {
         self.btf.as_deref()
     }
+}
+
+/// Section names are copied for everything in the section, and in a hostile file many sections can share a long one.
+fn bound_names(object: &Object<'_>, file_size: usize) -> Result<(), ObjectError> {
+    let total: usize = object.sections.iter().map(|s| s.name.len()).sum();
+    let longest = object.sections.iter().map(|s| s.name.len()).max();
+    let longest = longest.unwrap_or(0);
+    if longest > MAX_SECTION_NAME || total > file_size.saturating_mul(8).saturating_add(1 << 20) {
+        return Err(ObjectError::in_section(
+            "file",
+            format!("the names of its sections take {total} bytes, the longest {longest}"),
+        ));
+    }
+    Ok(())
 }
 
 /// The text of the section up to its first zero byte; old objects leave that out. The kernel reads 127 bytes of it

@@ -238,8 +238,21 @@ impl Builder {
         self
     }
 
-    /// A variable in a data section.
+    /// A variable in a data section: an array of bytes.
     pub fn variable(&mut self, section: &str, name: &str, bytes: &[u8]) -> &mut Self {
+        let byte = self.integer("u8", 1, 0);
+        let ty = self.array(byte, bytes.len() as u32);
+        self.variable_of(section, name, ty, bytes)
+    }
+
+    /// A variable of this type in a data section.
+    pub fn variable_of(
+        &mut self,
+        section: &str,
+        name: &str,
+        ty: TypeId,
+        bytes: &[u8],
+    ) -> &mut Self {
         let kind = if section.starts_with(".rodata") {
             SectionKind::ReadOnlyData
         } else {
@@ -255,24 +268,92 @@ impl Builder {
             SymbolKind::Data,
             SymbolScope::Dynamic,
         );
-        let byte = self.btf.add(
-            "u8",
-            Kind::Int(Int {
-                size: 1,
-                encoding: 0,
-                bit_offset: 0,
-                bits: 8,
-            }),
-        );
-        let ty = self.btf.add(
-            "",
-            Kind::Array(Array {
-                element: byte,
-                index: self.int,
-                count: size as u32,
-            }),
-        );
-        self.declare(section, name, ty, size as u32);
+        self.declare(section, name, ty, size as u32, Linkage::Global);
+        self
+    }
+
+    /// An integer type; the encoding is 1 signed, 2 char, 4 bool.
+    pub fn integer(&mut self, name: &str, size: u32, encoding: u8) -> TypeId {
+        let int = Int {
+            size,
+            encoding,
+            bit_offset: 0,
+            bits: (size * 8) as u8,
+        };
+        self.btf.add(name, Kind::Int(int))
+    }
+
+    /// An array type.
+    pub fn array(&mut self, element: TypeId, count: u32) -> TypeId {
+        let array = Array {
+            element,
+            index: self.int,
+            count,
+        };
+        self.btf.add("", Kind::Array(array))
+    }
+
+    /// A struct of these members, one after the other.
+    pub fn composite(&mut self, name: &str, members: &[(&str, TypeId)]) -> TypeId {
+        let mut size = 0;
+        let members = members
+            .iter()
+            .map(|(name, ty)| {
+                let member = Member {
+                    name: self.btf.strings.intern(name),
+                    ty: *ty,
+                    bit_offset: size * 8,
+                    bitfield_size: 0,
+                };
+                size += self.btf.size_of(*ty).unwrap() as u32;
+                member
+            })
+            .collect();
+        self.btf
+            .add(name, Kind::Struct(Composite { size, members }))
+    }
+
+    /// A symbol of any kind at a place of a section, which gets these bytes; without a name only the bytes.
+    pub fn raw(&mut self, section: &str, name: &str, bytes: &[u8], code: bool) -> &mut Self {
+        let kind = if code {
+            SectionKind::Text
+        } else {
+            SectionKind::Data
+        };
+        let (id, at) = self.section(section, kind, bytes);
+        if !name.is_empty() {
+            let scope = if name.starts_with('_') {
+                SymbolScope::Compilation
+            } else {
+                SymbolScope::Dynamic
+            };
+            let place = SymbolSection::Section(id);
+            self.symbol(name, place, at, 0, SymbolKind::Unknown, scope);
+        }
+        self
+    }
+
+    /// Something that the kernel is to have: `.kconfig` or `.ksyms`, with its type; weak or not.
+    pub fn external(&mut self, section: &str, name: &str, ty: TypeId, weak: bool) -> &mut Self {
+        let symbol = self.object.add_symbol(Symbol {
+            name: name.into(),
+            value: 0,
+            size: 0,
+            kind: SymbolKind::Unknown,
+            scope: SymbolScope::Unknown,
+            weak,
+            section: SymbolSection::Undefined,
+            flags: SymbolFlags::None,
+        });
+        self.symbols.insert(name.into(), symbol);
+        match self.btf.get(ty).map(|ty| &ty.kind) {
+            Some(Kind::FuncProto(_)) => {
+                let linkage = Linkage::Extern;
+                let ty = self.btf.add(name, Kind::Func(Func { proto: ty, linkage }));
+                self.declared(section, ty, 0);
+            }
+            _ => self.declare(section, name, ty, 0, Linkage::Extern),
+        }
         self
     }
 
@@ -311,7 +392,7 @@ impl Builder {
             SymbolKind::Data,
             SymbolScope::Dynamic,
         );
-        self.declare(".maps", name, ty, size);
+        self.declare(".maps", name, ty, size, Linkage::Global);
         self
     }
 
@@ -326,14 +407,12 @@ impl Builder {
         self.btf.add("", Kind::Ptr(array))
     }
 
-    fn declare(&mut self, section: &str, name: &str, ty: TypeId, size: u32) {
-        let ty = self.btf.add(
-            name,
-            Kind::Var(Var {
-                ty,
-                linkage: Linkage::Global,
-            }),
-        );
+    fn declare(&mut self, section: &str, name: &str, ty: TypeId, size: u32, linkage: Linkage) {
+        let ty = self.btf.add(name, Kind::Var(Var { ty, linkage }));
+        self.declared(section, ty, size);
+    }
+
+    fn declared(&mut self, section: &str, ty: TypeId, size: u32) {
         // As compilers do: the place is left to whoever loads the object.
         let var = VarSecinfo {
             ty,
