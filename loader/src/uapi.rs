@@ -238,6 +238,8 @@ pub mod map_flags {
     pub const MMAPABLE: u32 = 1 << 10;
     /// `value_type_btf_obj_fd` holds a module's BTF (Linux 6.9).
     pub const VTYPE_BTF_OBJ_FD: u32 = 1 << 15;
+    /// A page of an arena that no program has made is not there for user space (Linux 6.9).
+    pub const SEGV_ON_FAULT: u32 = 1 << 17;
 }
 
 /// Program load flags.

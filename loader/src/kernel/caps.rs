@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use crate::uapi::ProgramType;
+
 /// The capabilities that loading and attaching ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Capability {
@@ -24,6 +26,27 @@ impl Capability {
         Capability::Perfmon,
         Capability::Bpf,
     ];
+
+    /// What loading a program of this type asks for: CAP_BPF, and one more for programs that see the network's packets or
+    /// the kernel's memory (`is_net_admin_prog_type`, `is_perfmon_prog_type` in kernel/bpf/syscall.c).
+    pub fn for_program(program_type: ProgramType) -> &'static [Capability] {
+        match program_type {
+            ProgramType::KPROBE
+            | ProgramType::TRACEPOINT
+            | ProgramType::PERF_EVENT
+            | ProgramType::RAW_TRACEPOINT
+            | ProgramType::RAW_TRACEPOINT_WRITABLE
+            | ProgramType::TRACING
+            | ProgramType::LSM
+            | ProgramType::STRUCT_OPS => &[Capability::Bpf, Capability::Perfmon],
+            ProgramType::EXT => &[Capability::Bpf, Capability::Perfmon, Capability::NetAdmin],
+            ProgramType::SOCKET_FILTER
+            | ProgramType::CGROUP_SKB
+            | ProgramType::SK_REUSEPORT
+            | ProgramType::SYSCALL => &[Capability::Bpf],
+            _ => &[Capability::Bpf, Capability::NetAdmin],
+        }
+    }
 
     fn bit(self) -> u32 {
         match self {
@@ -133,6 +156,14 @@ mod tests {
         let set = Capabilities(1 << 21);
         assert!(set.grants(Capability::Bpf) && !set.grants(Capability::NetAdmin));
         assert!(Capabilities(u64::MAX).missing(NEED).is_empty());
+    }
+
+    #[test]
+    fn programs_ask_for_what_they_see() {
+        let asks = |program_type| list(Capability::for_program(program_type));
+        assert_eq!(asks(ProgramType::XDP), "cap_bpf, cap_net_admin");
+        assert_eq!(asks(ProgramType::KPROBE), "cap_bpf, cap_perfmon");
+        assert_eq!(asks(ProgramType::SOCKET_FILTER), "cap_bpf");
     }
 
     #[test]

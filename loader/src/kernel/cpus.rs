@@ -1,4 +1,4 @@
-//! The number of possible CPUs: a per-CPU map holds one value for each of them, present or not.
+//! The machine's sizes: of a page, and the number of possible CPUs: a per-CPU map holds one value for each of them, present or not.
 //!
 //! Source: /sys/devices/system/cpu/possible, a list of ranges such as `0-3,8-11` (Documentation/admin-guide/cputopology.rst).
 
@@ -26,6 +26,15 @@ pub fn possible_cpus() -> Result<usize, KernelError> {
         ),
     })?;
     Ok(*COUNT.get_or_init(|| count))
+}
+
+/// Bytes in a page of memory.
+pub(super) fn page_size() -> u32 {
+    nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
+        .ok()
+        .flatten()
+        .and_then(|size| u32::try_from(size).ok())
+        .unwrap_or(4096)
 }
 
 /// Counts the CPUs of a list such as `0-3,5`.

@@ -5,14 +5,17 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 
-use crate::uapi::map_flags;
+use crate::uapi::{MapType, map_flags};
 
 use super::info::MapInfo;
 use super::layout::MapCreate;
 use super::map_definition::create_error;
+use super::mapping::Shared;
 use super::syscall::{Attr, Command, bpf, bpf_fd};
 use super::token::token_flag;
-use super::{Capability, KernelError, MapDefinition, MapShape, permission, possible_cpus};
+use super::{
+    Capability, KernelError, MapDefinition, MapShape, Token, page_size, permission, possible_cpus,
+};
 
 /// What an update expects to find under the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,73 +44,91 @@ pub struct Map {
     fd: OwnedFd,
     name: String,
     shape: MapShape,
+    /// An arena's pages in this process: programs that use the arena are verified for the address that it has here.
+    pages: Option<Shared>,
 }
 
 impl Map {
     /// Creates a map. EPERM is tried again with what can help: a higher RLIMIT_MEMLOCK (before 5.11), a token (6.9).
     pub fn create(definition: &MapDefinition<'_>) -> Result<Self, KernelError> {
         let shape = definition.shape;
+        let inner = definition.inner.map(|inner| &inner.fd);
         let (result, token) = permission::retry(definition.token, |token| {
-            let mut attr = Attr::new(offset_of!(MapCreate, map_ifindex));
-            attr.u32("map_type", 0, shape.map_type.0)
-                .u32("key_size", 4, shape.key_size)
-                .u32("value_size", 8, shape.value_size)
-                .u32("max_entries", 12, shape.max_entries)
-                .u32("map_flags", 16, shape.map_flags | token_flag(token))
-                .u32("numa_node", 24, definition.numa_node)
-                .name("map_name", 28, definition.name)
-                .u32(
-                    "map_ifindex",
-                    offset_of!(MapCreate, map_ifindex),
-                    definition.ifindex,
-                )
-                .u64(
-                    "map_extra",
-                    offset_of!(MapCreate, map_extra),
-                    shape.map_extra,
-                );
-            if let Some(inner) = definition.inner {
-                attr.fd("inner_map_fd", 20, inner.as_fd());
-            }
-            if let Some(types) = definition.types {
-                attr.fd("btf_fd", 48, types.btf.as_fd())
-                    .u32("btf_key_type_id", 52, types.key)
-                    .u32("btf_value_type_id", 56, types.value);
-            }
-            if let Some(value) = definition.kernel_value {
-                attr.u32(
-                    "btf_vmlinux_value_type_id",
-                    offset_of!(MapCreate, btf_vmlinux_value_type_id),
-                    value.type_id,
-                );
-                if let Some(module) = value.module {
-                    attr.u32(
-                        "map_flags",
-                        16,
-                        shape.map_flags | token_flag(token) | map_flags::VTYPE_BTF_OBJ_FD,
-                    )
-                    .fd(
-                        "value_type_btf_obj_fd",
-                        offset_of!(MapCreate, value_type_btf_obj_fd),
-                        module,
-                    );
-                }
-            }
-            if let Some(token) = token {
-                attr.fd(
-                    "map_token_fd",
-                    offset_of!(MapCreate, map_token_fd),
-                    token.as_fd(),
-                );
-            }
-            bpf_fd(Command::MapCreate, &mut attr)
+            Self::command(definition, inner, token)
         });
         let fd = result.map_err(|errno| create_error(definition, errno, token))?;
+        let pages = match shape.map_type {
+            MapType::ARENA => Some(arena_pages(definition, fd.as_fd())?),
+            _ => None,
+        };
         Ok(Map {
             fd,
             name: definition.name.to_string(),
             shape,
+            pages,
         })
+    }
+
+    /// The command itself; also what the probes use.
+    pub(super) fn command(
+        definition: &MapDefinition<'_>,
+        inner: Option<&OwnedFd>,
+        token: Option<&Token>,
+    ) -> Result<OwnedFd, Errno> {
+        let shape = definition.shape;
+        let mut attr = Attr::new(offset_of!(MapCreate, map_ifindex));
+        attr.u32("map_type", 0, shape.map_type.0)
+            .u32("key_size", 4, shape.key_size)
+            .u32("value_size", 8, shape.value_size)
+            .u32("max_entries", 12, shape.max_entries)
+            .u32("map_flags", 16, shape.map_flags | token_flag(token))
+            .u32("numa_node", 24, definition.numa_node)
+            .name("map_name", 28, definition.name)
+            .u32(
+                "map_ifindex",
+                offset_of!(MapCreate, map_ifindex),
+                definition.ifindex,
+            )
+            .u64(
+                "map_extra",
+                offset_of!(MapCreate, map_extra),
+                shape.map_extra,
+            );
+        if let Some(inner) = inner {
+            attr.fd("inner_map_fd", 20, inner.as_fd());
+        }
+        if let Some(types) = definition.types {
+            attr.fd("btf_fd", 48, types.btf.as_fd())
+                .u32("btf_key_type_id", 52, types.key)
+                .u32("btf_value_type_id", 56, types.value);
+        }
+        if let Some(value) = definition.kernel_value {
+            attr.u32(
+                "btf_vmlinux_value_type_id",
+                offset_of!(MapCreate, btf_vmlinux_value_type_id),
+                value.type_id,
+            );
+            if let Some(module) = value.module {
+                attr.u32(
+                    "map_flags",
+                    16,
+                    shape.map_flags | token_flag(token) | map_flags::VTYPE_BTF_OBJ_FD,
+                )
+                .fd(
+                    "value_type_btf_obj_fd",
+                    offset_of!(MapCreate, value_type_btf_obj_fd),
+                    module,
+                );
+            }
+        }
+        if let Some(token) = token {
+            attr.fd(
+                "map_token_fd",
+                offset_of!(MapCreate, map_token_fd),
+                token.as_fd(),
+            );
+        }
+        bpf_fd(Command::MapCreate, &mut attr)
     }
 
     /// Takes over a descriptor that someone else opened.
@@ -125,6 +146,7 @@ impl Map {
             fd,
             name: info.name,
             shape,
+            pages: None,
         })
     }
 
@@ -319,6 +341,25 @@ impl Map {
             .map_err(|errno| self.refused("freeze", errno))
     }
 
+    /// Writes to an arena's pages, which this process has since it made the map (Linux 6.9).
+    pub fn write_pages(&mut self, offset: usize, bytes: &[u8]) -> Result<(), KernelError> {
+        let what = self.what("write to the pages of");
+        let why = match &mut self.pages {
+            None => "it is no arena, or was made by another process".to_string(),
+            // A page that was not touched before would end the process, instead of being made.
+            Some(_) if self.shape.map_flags & map_flags::SEGV_ON_FAULT != 0 => {
+                "its pages are made by programs only (BPF_F_SEGV_ON_FAULT)".to_string()
+            }
+            Some(pages) => {
+                if pages.write(offset, bytes) {
+                    return Ok(());
+                }
+                format!("{} bytes at {offset} reach past its end", bytes.len())
+            }
+        };
+        Err(KernelError::Usage { what, why })
+    }
+
     /// A second descriptor of the same map.
     pub fn try_clone(&self) -> Result<Self, KernelError> {
         let fd = self.fd.try_clone().map_err(|e| {
@@ -331,6 +372,7 @@ impl Map {
             fd,
             name: self.name.clone(),
             shape: self.shape,
+            pages: None,
         })
     }
 
@@ -362,6 +404,22 @@ impl Map {
             ),
         })
     }
+}
+
+/// Maps an arena where its definition wants it, or anywhere: the verifier asks for an address (`arena's user address must be
+/// set via map_extra or mmap()`).
+fn arena_pages(definition: &MapDefinition<'_>, fd: BorrowedFd<'_>) -> Result<Shared, KernelError> {
+    let shape = definition.shape;
+    let len = (shape.max_entries as usize).saturating_mul(page_size() as usize);
+    Shared::new(fd, len, shape.map_extra).map_err(|error| {
+        KernelError::io(
+            format!(
+                "map the {len} bytes of arena `{}` into memory",
+                definition.name
+            ),
+            &error,
+        )
+    })
 }
 
 impl AsFd for Map {

@@ -4,6 +4,7 @@ use std::os::fd::BorrowedFd;
 
 use nix::errno::Errno;
 
+use super::kinds::without_map_type;
 use super::{Btf, Capability, KernelError, Map, Token, permission};
 use crate::uapi::MapType;
 
@@ -106,7 +107,10 @@ pub(super) fn create_error(
         Errno::EINVAL if max_entries == 0 && map_type != MapType::CGROUP_STORAGE => {
             KernelError::because(what, "it has no entries (max_entries is 0)", errno)
         }
-        Errno::EINVAL => KernelError::refused(what, errno),
+        Errno::EINVAL => match without_map_type(map_type) {
+            Some(why) => KernelError::because(what, why, errno),
+            None => KernelError::refused(what, errno),
+        },
         Errno::E2BIG | Errno::ENOMEM => {
             KernelError::because(what, "it is larger than the kernel allows", errno)
         }

@@ -88,14 +88,31 @@ pub(super) fn error(what: String, needed: &[Capability], token: Option<&Token>) 
             errno,
             evidence: vec![set.evidence(needed)],
         },
-        Some(set) if set.grants(Capability::Bpf) => KernelError::Refused {
-            what,
-            why: "operation not permitted".into(),
-            errno,
-            evidence: memlock::evidence(memlock::raise()),
-        },
-        _ => KernelError::refused(what, errno),
+        Some(_) => with_rights(what, memlock::raise(), &security_modules()),
+        None => KernelError::refused(what, errno),
     }
+}
+
+/// EPERM to a process that has every capability: the memory limit, or a security module.
+fn with_rights(what: String, limit: Limit, modules: &str) -> KernelError {
+    let mut evidence = memlock::evidence(limit);
+    let mut why = "operation not permitted";
+    if evidence.is_empty() && !modules.is_empty() {
+        why = "the capabilities are there, but a security module may forbid it";
+        evidence.push(format!("active: {modules}"));
+    }
+    KernelError::Refused {
+        what,
+        why: why.into(),
+        errno: Errno::EPERM,
+        evidence,
+    }
+}
+
+/// The security modules that the kernel asks, separated by commas; empty where it does not tell.
+fn security_modules() -> String {
+    let modules = fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
+    modules.trim().to_string()
 }
 
 /// Why a process in a user namespace may not: it has no token, or one that does not reach so far.
@@ -127,6 +144,18 @@ mod tests {
             Err(Errno::EINVAL)
         });
         assert_eq!((result, calls), (Err(Errno::EINVAL), 1));
+    }
+
+    #[test]
+    fn a_security_module_is_named() {
+        let say = |modules| {
+            with_rights("load program `p`".into(), Limit::NotInTheWay, modules).to_string()
+        };
+        assert_eq!(
+            say("lockdown,bpf"),
+            "load program `p`: the capabilities are there, but a security module may forbid it (EPERM)\n  active: lockdown,bpf"
+        );
+        assert_eq!(say(""), "load program `p`: operation not permitted (EPERM)");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 
 use super::info::{self, ProgramInfo};
+use super::kinds::without_program_type;
 use super::layout::ProgLoad;
 use super::log::{self, Answer, Buffer};
 use super::rejection::Rejection;
@@ -13,10 +14,6 @@ use super::syscall::{Attr, Command, bpf_fd};
 use super::token::token_flag;
 use super::{Btf, Capability, Feature, KernelError, Token, c_string, permission, supports};
 use crate::uapi::{AttachType, ProgramType, prog_flags};
-
-/// What XDP programs ask of the process: CAP_BPF for the program, CAP_NET_ADMIN for a network type
-/// (`bpf_prog_load` in kernel/bpf/syscall.c).
-const NEEDED: &[Capability] = &[Capability::Bpf, Capability::NetAdmin];
 
 /// Records of .BTF.ext for one program, as the kernel takes them: equal in size, offsets counted in instructions.
 #[derive(Clone, Copy, Debug)]
@@ -179,7 +176,12 @@ pub(super) fn command(
     bpf_fd(Command::ProgLoad, &mut attr(definition, license, &fd_array))
 }
 
-fn logged(definition: &ProgramDefinition<'_>, license: &[u8], log: Buffer<'_>) -> Answer {
+/// The same with a log.
+pub(super) fn logged(
+    definition: &ProgramDefinition<'_>,
+    license: &[u8],
+    log: Buffer<'_>,
+) -> Answer {
     let fd_array = fd_array(definition);
     let mut attr = attr(definition, license, &fd_array);
     attr.u32("log_level", 24, log.level as u32)
@@ -275,7 +277,11 @@ fn diagnose(
 ) -> Result<OwnedFd, KernelError> {
     let what = format!("load program `{}`", definition.name);
     if errno == Errno::EPERM {
-        return Err(permission::error(what, NEEDED, definition.token));
+        return Err(permission::error(
+            what,
+            Capability::for_program(definition.program_type),
+            definition.token,
+        ));
     }
     let log = log::collect(|mut log| {
         let mut answer = logged(definition, license, log.again());
@@ -305,6 +311,19 @@ fn diagnose(
             Errno::E2BIG if definition.instructions.len() / 8 > 1_000_000 => {
                 KernelError::because(what, "it has more than 1,000,000 instructions", errno)
             }
+            Errno::EINVAL => KernelError::Refused {
+                what,
+                why: without_program_type(definition.program_type)
+                    .unwrap_or_else(|| "the kernel does not take it, and doesn't say why".into()),
+                errno,
+                evidence: vec![format!(
+                    "type {}, attach type {}, {} instructions, flags {:#x}",
+                    definition.program_type,
+                    definition.expected_attach_type,
+                    definition.instructions.len() / 8,
+                    definition.flags
+                )],
+            },
             errno => KernelError::refused(what, errno),
         }),
         // The first answer is the verifier's; the second can be ENOSPC, which is the log's.

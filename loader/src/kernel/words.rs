@@ -224,6 +224,8 @@ const ROWS: &[Row] = rows! {
     "cannot overwrite referenced dynptr" => means("a dynptr that holds a record is set up again, or written over");
     "Dynptr has to be an uninitialized dynptr" => means("a dynptr that is in use is set up again");
     "addr_space_cast insn can only be used in a program that has an associated arena" => usual("the program uses arena pointers and refers to no arena map", "use the map's address (`&arena`) somewhere in the program");
+    "arena's user address must be set" => means("the arena has no address in user space yet: it is mapped into memory before its programs are loaded");
+    "R* has no valid kptr" => usual("the field that R{0} points to is not marked as a pointer to a kernel object in the map's BTF", "declare it with __kptr, and compile with a clang that writes type tags (14 or newer, -g)");
     // The checker of BTF, not of programs.
     "* Invalid name" => means("the name has bytes that this kernel does not take in that place (it takes letters, digits and `_`)");
 };

@@ -186,6 +186,10 @@ const CASES: &[Case] = &[
     (XDP, "", "Dynptr has to be an uninitialized dynptr", "a dynptr that is in use is set up again"),
     (XDP, "", "addr_space_cast insn can only be used in a program that has an associated arena",
         "the program uses arena pointers and refers to no arena map | use the map's address (`&arena`) somewhere in the program"),
+    (XDP, "", "arena's user address must be set via map_extra or mmap()",
+        "the arena has no address in user space yet: it is mapped into memory before its programs are loaded"),
+    (XDP, "", "R1 has no valid kptr",
+        "the field that R1 points to is not marked as a pointer to a kernel object in the map's BTF | declare it with __kptr, and compile with a clang that writes type tags (14 or newer, -g)"),
     (ProgramType::UNSPEC, "", "[2] PTR a<b> type_id=1 Invalid name",
         "the name has bytes that this kernel does not take in that place (it takes letters, digits and `_`)"),
 ];
