@@ -1,5 +1,6 @@
-//! Global variables in an arena: section `.addr_space.1`, which user space fills through the arena's mapping.
-// programs: count
+//! Global variables in an arena: section `.addr_space.1`, which user space would have to fill through the arena's mapping.
+//! Not supported: the program that refers to one says so.
+// fails: count: counter
 // maps: pages: arena 0 0 4
 // since: 6.9 = arena
 // libbpf: bad map relo against 'counter'

@@ -1,5 +1,6 @@
 //! Calls of kernel functions (kfuncs) by their types in the kernel's BTF; a weak one that no kernel has is not called.
 // programs: lock
+// differs: the number in the call that is never made is the loader's own
 // since: 6.2 = bpf_rcu_read_lock
 #include "include/bpf.h"
 

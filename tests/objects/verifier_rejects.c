@@ -2,7 +2,7 @@
 // fails: unbounded: infinite loop
 // fails: null: invalid mem access
 // fails: stack: stack
-// fails: helper: unknown func
+// fails: helper: no helper with the number 9999
 // fails: uninitialised: !read_ok
 // programs: fine
 // libbpf: failed to load

@@ -13,6 +13,7 @@
 //! // maps: seen: hash 4 8 64, x: …       type, key, value, entries of maps that must be there
 //! // since: 5.15 = bloom_filter          the first kernel that takes it, and for what it waits
 //! // libbpf: legacy map definitions      bpftool refuses it: a part of what it says
+//! // differs: libbpf loads it             why programs are not the same as libbpf's
 //! // libbpf.plain: failed to …           any of these for one build only
 //! // machine: opened, sleepy             of its programs, those that a machine's policy or configuration may rule out
 //! ```
@@ -50,6 +51,8 @@ pub struct Case {
     pub since: Option<Since>,
     /// bpftool (libbpf) refuses it, with such a text.
     pub libbpf: Option<String>,
+    /// Why its programs are not the same as libbpf's.
+    pub differs: Option<String>,
     /// Programs that a machine's policy or configuration may rule out: there nobody loads them.
     pub machine: Vec<String>,
 }

@@ -5,6 +5,7 @@
 
 mod bench;
 mod build;
+mod compare;
 mod demo;
 mod interrupt;
 mod kernels;
@@ -49,6 +50,8 @@ enum Task {
         /// Which of them; default: all
         names: Vec<String>,
     },
+    /// Load the object set by us, by libbpf and by aya, and print who loads what
+    Compare,
     /// Check the layering of the crates and the form of the files
     Tidy,
     /// The part of `demo` that needs root
@@ -81,6 +84,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Test => test::test(),
         Task::Bench => bench::bench(),
         Task::Kernels { names } => kernels::kernels(&names),
+        Task::Compare => compare::compare(),
         Task::Tidy => tidy::tidy(),
         Task::DemoStage { binary } => demo::stage::play(&binary),
         Task::CheckPrivilege => privilege::check(),

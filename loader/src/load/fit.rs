@@ -36,9 +36,17 @@ pub(super) fn shape(
         value_size: spec.value_size,
         max_entries,
         map_flags: spec.map_flags,
-        map_extra: spec.map_extra,
+        map_extra: match spec.map_type {
+            MapType::ARENA if spec.map_extra == 0 => ARENA_ADDRESS,
+            _ => spec.map_extra,
+        },
     })
 }
+
+/// Where user space would map an arena that names no address. The verifier must know one, and refuses programs until it
+/// does (kernel/bpf/arena.c, "arena's user address must be set via map_extra or mmap()"). It lies below what processes
+/// get by themselves, and at a multiple of 4 GiB, which no arena may cross.
+const ARENA_ADDRESS: u64 = 1 << 44;
 
 fn entries(spec: &MapSpec) -> Result<Option<Fitted>, LoadError> {
     let from = spec.max_entries;

@@ -70,6 +70,7 @@ fn case<'a>(
         expect: Expect::default(),
         since: None,
         libbpf: None,
+        differs: None,
         machine: Vec::new(),
     };
     for line in directives {
@@ -90,6 +91,7 @@ fn case<'a>(
             }
             "options" => case.options = words(value),
             "programs" => case.expect.programs.extend(list(value).map(str::to_owned)),
+            "differs" => case.differs = Some(value.to_owned()),
             "machine" => case.machine = list(value).map(str::to_owned).collect(),
             "fails" => {
                 let (program, error) = value.split_once(": ").context("fails: PROGRAM: TEXT")?;
