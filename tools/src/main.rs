@@ -4,6 +4,7 @@
 //! none of the other crates, so it compiles in seconds on a machine where they cannot be built yet.
 
 mod bench;
+mod bpf;
 mod build;
 mod compare;
 mod demo;
@@ -39,6 +40,11 @@ enum Task {
     },
     /// Build the static binary for release
     Build,
+    /// Build a crate of your own for BPF, with our target and our linker; prints the path of its object
+    Bpf {
+        /// The crate's folder
+        krate: PathBuf,
+    },
     /// Balance 20 requests between two servers in network namespaces, and show who answered
     Demo,
     /// Formatting, clippy, tidy, host tests, kernel tests, namespace tests
@@ -80,6 +86,7 @@ fn perform(task: Task) -> Result<()> {
     match task {
         Task::Setup { need } => setup::setup(need),
         Task::Build => build::build().map(|_| ()),
+        Task::Bpf { krate } => bpf::bpf(&krate),
         Task::Demo => demo::demo(),
         Task::Test => test::test(),
         Task::Bench => bench::bench(),

@@ -10,7 +10,7 @@ mod instructions;
 mod panics;
 mod symbols;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::LinkError;
 use super::atoms::AtomId;
@@ -57,7 +57,26 @@ fn in_order(mut found: Vec<(AtomId, u64, Refusal)>) -> Vec<Refusal> {
     found.sort_by_key(|(id, offset, _)| (*id, *offset));
     let mut found: Vec<Refusal> = found.into_iter().map(|(_, _, refusal)| refusal).collect();
     found.dedup();
+    // What lies in Rust's library is mended where it is called: one finding for each call and kind says enough.
+    let mut told = BTreeSet::new();
+    found.retain(|refusal| {
+        let (function, insn) = match &refusal.site.function {
+            Some((function, _)) if is_library(function) => author(refusal),
+            _ => return true,
+        };
+        told.insert((refusal.problem.to_string(), function, insn))
+    });
     found
+}
+
+/// The innermost call that its author can change.
+fn author(refusal: &Refusal) -> (String, u32) {
+    let mut callers = refusal.site.callers.iter();
+    callers
+        .find(|caller| !is_library(&caller.function))
+        .map_or_else(Default::default, |caller| {
+            (caller.function.clone(), caller.insn.0)
+        })
 }
 
 /// Checks every live atom. What comes back are warnings.

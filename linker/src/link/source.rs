@@ -5,6 +5,7 @@ use std::fmt;
 use super::Site;
 use super::atoms::{Atom, AtomId, Atoms};
 use super::inputs::Module;
+use crate::btf_ext::LineInfo;
 use crate::elf::SymbolKind;
 use crate::insn::InsnIndex;
 
@@ -17,14 +18,20 @@ pub struct SourceLine {
     pub line: u32,
     /// Its text; empty when the compiler did not keep it.
     pub text: String,
+    /// Where the line is one of Rust's library, inlined: the nearest line before it that is not, as file and number.
+    pub after: Option<(String, u32)>,
 }
 
 impl fmt::Display for SourceLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.file, self.line)?;
         match self.text.trim() {
-            "" => Ok(()),
-            text => write!(f, ": {text}"),
+            "" => {}
+            text => write!(f, ": {text}")?,
+        }
+        match &self.after {
+            Some((file, line)) => write!(f, " (inlined after {file}:{line})"),
+            None => Ok(()),
         }
     }
 }
@@ -88,17 +95,30 @@ pub(super) fn place_name(
 fn line(module: &Module<'_>, atom: &Atom<'_>, at: u64) -> Option<SourceLine> {
     let types = module.types.as_ref()?;
     let section = module.object.sections[atom.section.0].name;
-    let record = types
-        .ext
-        .line_info
-        .iter()
-        .filter(|group| types.btf.name(group.section) == section)
-        .flat_map(|group| &group.records)
-        .filter(|record| (atom.start..=at).contains(&u64::from(record.insn_off)))
-        .max_by_key(|record| record.insn_off)?;
+    let name = |record: &LineInfo| types.btf.name(record.file_name);
+    let before = || {
+        let groups = types.ext.line_info.iter();
+        groups
+            .filter(|group| types.btf.name(group.section) == section)
+            .flat_map(|group| &group.records)
+            .filter(|record| (atom.start..=at).contains(&u64::from(record.insn_off)))
+    };
+    let record = before().max_by_key(|record| record.insn_off)?;
+    let after = is_library_file(name(record)).then(|| {
+        let authors = before().filter(|record| !is_library_file(name(record)));
+        let last = authors.max_by_key(|record| record.insn_off)?;
+        Some((name(last).to_owned(), last.line_number()))
+    });
     Some(SourceLine {
-        file: types.btf.name(record.file_name).to_owned(),
+        file: name(record).to_owned(),
         line: record.line_number(),
         text: types.btf.name(record.line).to_owned(),
+        after: after.flatten(),
     })
+}
+
+/// Whether a file is one of Rust's library: rustc remaps its folder to `/rustc/HASH/library` where the source is not
+/// installed.
+fn is_library_file(file: &str) -> bool {
+    file.contains("/library/core/src/") || file.starts_with("/rustc/")
 }

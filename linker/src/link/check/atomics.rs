@@ -136,6 +136,7 @@ mod tests {
             file: file.into(),
             line: 1,
             text: text.into(),
+            after: None,
         }
     }
 
