@@ -161,7 +161,7 @@ fn licenses_must_agree() {
     };
     check_error(
         &[&licensed(b"GPL\0", "one"), &licensed(b"MIT\0", "two")],
-        "2.o: section `license` differs from that of 1.o",
+        "2.o: section `license` is \"MIT\", and in 1.o it is \"GPL\"",
     );
 }
 

@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::LinkError;
 use super::inputs::{Module, Types, is_definition};
+use super::resolve::is_agreed;
 use super::source::readable;
 use crate::btf::{self, Btf, Kind, Likeness, Linkage, TypeId};
 use crate::elf::Place;
 
 /// Compares every declaration, and every definition that gave way, with the definition that stays.
-pub(super) fn check(modules: &[Module<'_>]) -> Result<(), LinkError> {
+pub(super) fn types(modules: &[Module<'_>]) -> Result<(), LinkError> {
     let definitions = definitions(modules);
     for module in modules {
         let Some(types) = &module.types else {
@@ -45,6 +46,50 @@ pub(super) fn check(modules: &[Module<'_>]) -> Result<(), LinkError> {
         }
     }
     Ok(())
+}
+
+/// A license is said once, and so is a kernel version: who says it again must say the same. A NUL behind the text is
+/// none of it.
+pub(super) fn sections(modules: &[Module<'_>]) -> Result<(), LinkError> {
+    let mut said: BTreeMap<&str, (&Module<'_>, &[u8])> = BTreeMap::new();
+    for module in modules {
+        for section in module
+            .object
+            .sections
+            .iter()
+            .filter(|section| section.allocated)
+        {
+            if !is_agreed(section.name) || section.size == 0 {
+                continue;
+            }
+            let here = match section.name {
+                "license" => section.data.split(|byte| *byte == 0).next().unwrap_or(&[]),
+                _ => section.data,
+            };
+            let (first, there) = *said.entry(section.name).or_insert((module, here));
+            if here != there {
+                return Err(LinkError::Disagree {
+                    section: section.name.to_owned(),
+                    first: first.name.clone(),
+                    second: module.name.clone(),
+                    here: in_words(section.name, here),
+                    there: in_words(section.name, there),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A text in quotes; a version as a number.
+fn in_words(section: &str, bytes: &[u8]) -> String {
+    match (section, bytes.first_chunk()) {
+        ("version", Some(word)) => format!("{:#x}", u32::from_le_bytes(*word)),
+        _ => {
+            let text = String::from_utf8_lossy(bytes);
+            format!("{:?}", text.chars().take(80).collect::<String>())
+        }
+    }
 }
 
 /// What a name that modules share is defined as.

@@ -20,7 +20,7 @@ pub enum LinkError {
     },
     /// An input is LLVM bitcode.
     #[error(
-        "{input}: this is LLVM bitcode, not an object{}",
+        "{input}: this is LLVM bitcode, not an object\n  try:  {}",
         super::bitcode::ADVICE
     )]
     Bitcode {
@@ -68,7 +68,7 @@ pub enum LinkError {
         second: String,
     },
     /// Two inputs differ where they must agree.
-    #[error("{second}: section `{section}` differs from that of {first}")]
+    #[error("{second}: section `{section}` is {here}, and in {first} it is {there}")]
     Disagree {
         /// The section.
         section: String,
@@ -76,6 +76,10 @@ pub enum LinkError {
         first: String,
         /// The one that differs.
         second: String,
+        /// What the second says.
+        here: String,
+        /// What the first says.
+        there: String,
     },
     /// Two inputs mean different types by one name.
     #[error("{second}: `{symbol}` has another type than in {first}\n  {difference}")]

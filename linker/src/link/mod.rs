@@ -101,8 +101,9 @@ pub fn link(inputs: &[Input<'_>], options: &Options) -> Result<Output, LinkError
     // From here on every module is a well-formed BPF object, and no module is added.
     symbols::settle(&mut modules)?;
     // From here on every name that modules share has one definition.
-    agree::check(&modules)?;
-    // And they mean the same by it.
+    agree::types(&modules)?;
+    agree::sections(&modules)?;
+    // And they mean the same by it, and have the same license.
     let atoms = atoms::split(&modules);
     // Every byte that may reach the output belongs to exactly one atom, which stays or goes as a whole.
     let references = resolve::references(&modules, &atoms)?;

@@ -3,6 +3,7 @@
 //! No compiler is needed: an input is written down instruction by instruction, as rustc would have emitted it.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
+pub mod clang;
 pub mod dump;
 
 use xdplb_linker::btf::{Btf, TypeId};
