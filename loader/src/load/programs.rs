@@ -43,7 +43,10 @@ pub(super) fn load(
             fds,
         });
     }
-    let instructions = insn::encode_all(&program.instructions(fds));
+    let modules = module_btfs(program)?;
+    let numbers: Vec<i32> = modules.iter().map(|btf| btf.as_fd().as_raw_fd()).collect();
+    let instructions = insn::encode_all(&program.instructions_with(fds, &numbers));
+    let fd_array = program.fd_array(&numbers);
     let (func_info, line_info) = (program.func_info_bytes(), program.line_info_bytes());
     let records = |encoded| {
         let (bytes, record_size): &(Vec<u8>, u32) = encoded;
@@ -68,6 +71,7 @@ pub(super) fn load(
         line_info: line_info.as_ref().map(records),
         attach_btf_id: program.attach_btf_id,
         attach_to: module.as_ref().map(|btf| btf.as_fd()),
+        fd_array: &fd_array,
         ..ProgramDefinition::default()
     };
     let started = Instant::now();
@@ -157,6 +161,11 @@ fn module_btf(program: &ProgramPlan) -> Result<Option<Btf>, KernelError> {
         0 => Ok(None),
         id => Btf::from_id(id).map(Some),
     }
+}
+
+/// The BTF of the modules whose functions and variables a program uses.
+fn module_btfs(program: &ProgramPlan) -> Result<Vec<Btf>, KernelError> {
+    program.modules.iter().copied().map(Btf::from_id).collect()
 }
 
 /// Adds to a rejection what the object knows: the source line, and what a poisoned instruction stands for.
