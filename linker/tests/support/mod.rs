@@ -5,6 +5,7 @@
 
 pub mod clang;
 pub mod dump;
+pub mod programs;
 
 use xdplb_linker::btf::{Btf, TypeId};
 use xdplb_linker::btf_ext::BtfExt;
