@@ -57,6 +57,10 @@ pub fn types_compatible(
         target,
         work: &work,
     };
+    // libbpf looks behind const and typedef before it compares (`bpf_object__collect_externs`): a program says `const int`
+    // of what the kernel writes.
+    let behind = |types: &dyn Types, id| types.resolve(id).map_or(id, |(id, _)| id);
+    let (local_id, target_id) = (behind(local, local_id), behind(target, target_id));
     pair.types(local_id, target_id, MAX_DEPTH) == Ok(true)
 }
 

@@ -396,6 +396,18 @@ fn prototypes_are_compared_by_their_parameters() {
     assert_eq!(ask(one, TYPE_EXISTS), 0);
 }
 
+/// What broke: `extern const int bpf_prog_active __ksym`, of which the kernel says plainly `int`.
+#[test]
+fn a_kernel_variable_may_be_const_to_the_program() {
+    let mut local = Make::new();
+    let constant = local.btf.add("", Kind::Const(local.int));
+    let kernel = local.kernel();
+    let int = local.int;
+    assert!(types_compatible(&local.btf, constant, &kernel, int));
+    let pointer = local.btf.add("", Kind::Ptr(constant));
+    assert!(!types_compatible(&local.btf, pointer, &kernel, int));
+}
+
 #[test]
 fn values_of_enumerations_are_looked_up_by_name() {
     let mut kernel = Make::new();
