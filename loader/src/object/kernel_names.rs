@@ -22,6 +22,21 @@ pub(super) struct KernelId {
     pub(super) module: u32,
 }
 
+/// What a program attaches to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Attach {
+    pub(super) to: KernelId,
+    /// For a function of a struct of operations: the number of the member, which the attach type names.
+    pub(super) member: Option<u32>,
+}
+
+impl Attach {
+    const NOTHING: Self = Attach {
+        to: KernelId { id: 0, module: 0 },
+        member: None,
+    };
+}
+
 /// What an extern turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
@@ -39,7 +54,7 @@ pub(super) enum Found {
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     pub(super) externs: Vec<Result<Found, String>>,
-    attach: HashMap<AttachTarget, Result<KernelId, String>>,
+    attach: HashMap<AttachTarget, Result<Attach, String>>,
     /// The configuration's values, as the map holds them.
     pub(super) config: Option<Vec<u8>>,
 }
@@ -64,6 +79,7 @@ impl AttachTarget {
             AttachTarget::RawTracepoint(name) => (TypeKind::Typedef, "btf_trace_", name),
             AttachTarget::Lsm(name) => (TypeKind::Func, "bpf_lsm_", name),
             AttachTarget::Iter(name) => (TypeKind::Func, "bpf_iter_", name),
+            AttachTarget::Member { ops, .. } => (TypeKind::Struct, "", ops),
         };
         let (module, name) = match name.split_once(':') {
             Some((module, name)) => (Some(module.to_string()), name),
@@ -84,6 +100,7 @@ impl AttachTarget {
             AttachTarget::RawTracepoint(_) => "raw tracepoint",
             AttachTarget::Lsm(_) => "security hook",
             AttachTarget::Iter(_) => "iterator",
+            AttachTarget::Member { .. } => "struct",
         }
     }
 }
@@ -171,11 +188,9 @@ impl Spec {
 
 impl Answers {
     /// What a program of this kind attaches to; 0 for nothing.
-    pub(super) fn attach(&self, target: &AttachTarget) -> Result<KernelId, String> {
-        match self.attach.get(target) {
-            Some(found) => found.clone(),
-            None => Ok(KernelId { id: 0, module: 0 }),
-        }
+    pub(super) fn attach(&self, target: &AttachTarget) -> Result<Attach, String> {
+        let found = self.attach.get(target).cloned();
+        found.unwrap_or(Ok(Attach::NOTHING))
     }
 
     fn extern_value(
@@ -283,12 +298,7 @@ impl<'a> Names<'a> {
 
     /// Whether the kernel's variable or function is what the object takes it for.
     fn fits(&self, local: Option<&Btf>, expected: &Expected, id: KernelId) -> bool {
-        let module = |id| self.target.modules.all().iter().find(|m| m.btf_id == id);
-        let types = match id.module {
-            0 => self.target.types.as_ref(),
-            id => module(id).map(|module| &module.types),
-        };
-        let (Some(local), Some(types)) = (local, types) else {
+        let (Some(local), Some(types)) = (local, self.types(id)) else {
             return false;
         };
         let theirs = types.ty(TypeId(id.id)).map(|ty| ty.shape);
@@ -301,9 +311,9 @@ impl<'a> Names<'a> {
         }
     }
 
-    fn attach(&self, target: &AttachTarget) -> Result<KernelId, String> {
+    fn attach(&self, target: &AttachTarget) -> Result<Attach, String> {
         let Some(wanted) = target.wanted() else {
-            return Ok(KernelId { id: 0, module: 0 });
+            return Ok(Attach::NOTHING);
         };
         if wanted.name == wanted.prefix {
             return Err(format!(
@@ -311,8 +321,42 @@ impl<'a> Names<'a> {
                 target.what()
             ));
         }
-        let found = self.found.get(&wanted).copied();
-        found.ok_or_else(|| self.missing(target.what(), &wanted))
+        let Some(&to) = self.found.get(&wanted) else {
+            return Err(self.missing(target.what(), &wanted));
+        };
+        let member = match target {
+            AttachTarget::Member { ops, member } => {
+                Some(self.member(to, member).ok_or_else(|| {
+                    format!("this kernel's struct `{ops}` has no member `{member}`")
+                })?)
+            }
+            AttachTarget::None
+            | AttachTarget::Function(_)
+            | AttachTarget::RawTracepoint(_)
+            | AttachTarget::Lsm(_)
+            | AttachTarget::Iter(_) => None,
+        };
+        Ok(Attach { to, member })
+    }
+
+    /// The number of a member of one of the kernel's structs.
+    fn member(&self, of: KernelId, name: &str) -> Option<u32> {
+        let types = self.types(of)?;
+        let ty = types.ty(TypeId(of.id))?;
+        let named = |index: &u32| {
+            let member = types.member(&ty, *index);
+            member.is_some_and(|member| types.text(member.name) == name)
+        };
+        (0..ty.composite()?.len).find(named)
+    }
+
+    /// The types that an id is of.
+    fn types(&self, of: KernelId) -> Option<&KernelTypes> {
+        let module = |id| self.target.modules.all().iter().find(|m| m.btf_id == id);
+        match of.module {
+            0 => self.target.types.as_ref(),
+            id => module(id).map(|module| &module.types),
+        }
     }
 
     fn missing(&self, what: &str, wanted: &Wanted) -> String {

@@ -31,6 +31,7 @@ mod records;
 mod relocate;
 mod sections;
 mod spec;
+mod struct_ops;
 mod target;
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,7 @@ use super::layout::Layout;
 use super::records::{self, SourceLine};
 use super::spec::ProgramSpec;
 use super::{MapSpec, ObjectError, ProgramKind, SectionKind, Spec, Target};
-use crate::uapi::{MapType, OBJ_NAME_LEN};
+use crate::uapi::{AttachType, MapType, OBJ_NAME_LEN};
 /// All programs of an object together: what keeps a hostile file, whose functions all overlap, from taking all memory.
 const MAX_INSNS: usize = 4_000_000;
 
@@ -262,11 +262,14 @@ impl Spec {
         if let Some(error) = &program.broken {
             return Err(error.clone());
         }
-        let kind = kind(program)?;
+        let mut kind = kind(program)?;
         let attach = machine
             .answers
             .attach(&kind.target)
             .map_err(|why| ObjectError::in_section(&program.section, why))?;
+        if let Some(member) = attach.member {
+            kind.attach_type = AttachType(member);
+        }
         let mut layout = Layout::of(self, &machine.answers, program.function)?;
         let mut poisoned = self.relocate_types(&mut layout, machine.target, &machine.core)?;
         poisoned.append(&mut layout.poisoned);
@@ -287,8 +290,8 @@ impl Spec {
             name: program.name.clone(),
             section: program.section.clone(),
             kind,
-            attach_btf_id: attach.id,
-            attach_btf_module: attach.module,
+            attach_btf_id: attach.to.id,
+            attach_btf_module: attach.to.module,
             functions: layout
                 .placed
                 .iter()

@@ -29,6 +29,13 @@ pub enum AttachTarget {
     Lsm(String),
     /// An iterator, the function `bpf_iter_NAME`.
     Iter(String),
+    /// A function of a struct of operations.
+    Member {
+        /// The kernel's struct.
+        ops: String,
+        /// Which of its members.
+        member: String,
+    },
 }
 
 /// What the name of a section says about the programs in it.
@@ -122,7 +129,7 @@ mod tests {
         );
         assert_eq!(
             error("struct_ops/init"),
-            "`struct_ops/init` is a struct_ops program, which is not loaded here: it is loaded with the map of its struct"
+            "`struct_ops/init` is a struct_ops program, which is not loaded here: no struct in section `.struct_ops` says what it is for"
         );
     }
 }

@@ -162,17 +162,18 @@ const SECTIONS: &[Row] = {
     ]
 };
 
-/// Kinds that need more than their own instructions to be loaded.
+/// Kinds that need more than their own instructions to be loaded. What a struct_ops program is for, the object's data say
+/// (`struct_ops`).
 const UNSUPPORTED: &[(&str, &str, &str)] = &[
     (
         "struct_ops",
         "struct_ops",
-        "it is loaded with the map of its struct",
+        "no struct in section `.struct_ops` says what it is for",
     ),
     (
         "struct_ops.s",
         "struct_ops",
-        "it is loaded with the map of its struct",
+        "no struct in section `.struct_ops` says what it is for",
     ),
     (
         "freplace",

@@ -14,7 +14,7 @@ use super::records::Records;
 use super::relocate::Reference;
 use super::{
     MapSpec, ObjectError, ProgramKind, SectionKind, btf, functions, identify, legacy, maps,
-    relocate,
+    relocate, struct_ops,
 };
 
 /// The longest name of a section. Rust's mangled names (`.text._RNv…`) reach a thousand bytes.
@@ -97,6 +97,7 @@ impl Spec {
         let code = functions::read_code(&object, &relocate::names(&object, bytes.len())?);
         let (functions, mut programs) = functions::read(&object, &code);
         legacy::fill_tail_calls(&mut maps, &mut programs);
+        struct_ops::assign(&object, btf.as_ref(), &code, &functions, &mut programs);
         let function_at = functions
             .iter()
             .enumerate()
