@@ -21,9 +21,13 @@ mod functions;
 mod identify;
 mod kconfig;
 mod kernel_names;
+#[cfg(test)]
+mod kernel_names_tests;
 mod kernel_types;
 mod layout;
 mod legacy;
+#[cfg(test)]
+mod legacy_tests;
 mod maps;
 mod plan;
 mod program_kind;

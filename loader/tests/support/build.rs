@@ -320,7 +320,12 @@ impl Builder {
         } else {
             SectionKind::Data
         };
-        let (id, at) = self.section(section, kind, bytes);
+        let object = &mut self.object;
+        let id = *self
+            .sections
+            .entry(section.into())
+            .or_insert_with(|| object.add_section(vec![], section.into(), kind));
+        let at = object.append_section_data(id, bytes, 4);
         if !name.is_empty() {
             let scope = if name.starts_with('_') {
                 SymbolScope::Compilation
@@ -328,7 +333,7 @@ impl Builder {
                 SymbolScope::Dynamic
             };
             let place = SymbolSection::Section(id);
-            self.symbol(name, place, at, 0, SymbolKind::Unknown, scope);
+            self.symbol(name, place, at, 0, SymbolKind::Label, scope);
         }
         self
     }
