@@ -290,9 +290,10 @@ impl Symbols {
         })
     }
 
+    /// A symbol that nobody here defines. It may stay undefined only if everyone who wants it says so.
     fn external(&mut self, name: &str, binding: Binding) -> usize {
         let all = &mut self.all;
-        *self.external.entry(name.to_owned()).or_insert_with(|| {
+        let index = *self.external.entry(name.to_owned()).or_insert_with(|| {
             all.push(ImageSymbol {
                 name: name.to_owned(),
                 section: None,
@@ -303,7 +304,11 @@ impl Symbols {
                 visibility: Visibility::Default,
             });
             all.len() - 1
-        })
+        });
+        if binding == Binding::Global {
+            all[index].binding = binding;
+        }
+        index
     }
 }
 

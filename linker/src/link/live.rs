@@ -74,6 +74,10 @@ fn roots(
 ) -> Result<Vec<AtomId>, LinkError> {
     let mut roots = Vec::new();
     let mut agreed: BTreeMap<&str, AtomId> = BTreeMap::new();
+    // A library, linked ahead of the programs that will call it: what it offers stays.
+    let is_library = atoms
+        .ids()
+        .all(|id| !matches!(atoms.get(id).home, Home::Program(_)));
     for id in atoms.ids() {
         let atom = atoms.get(id);
         let keep = match atom.home {
@@ -83,7 +87,7 @@ fn roots(
                 *agreed.entry(name).or_insert(id) == id
             }
             Home::Named(_) => true,
-            Home::Text => false,
+            Home::Text => is_library && is_verified_alone(modules, atom, options),
             Home::ReadOnly(_) | Home::Data(_) | Home::Zeroed(_) => {
                 is_exported(modules, atom, options)
             }
@@ -108,7 +112,8 @@ fn is_exported(modules: &[Module<'_>], atom: &Atom<'_>, options: &Options) -> bo
 }
 
 /// Whether a function of `.text` stays global and so is verified alone: if it was exported by name or, where nobody
-/// says what is exported, as its author said: C's functions are global unless they are `static` or hidden.
+/// says what is exported, as its author said: C's functions are global unless they are `static` or hidden. Rust's are
+/// not, though other crates may call them: a name that rustc made was not chosen for anyone to look up.
 pub(super) fn is_verified_alone(
     modules: &[Module<'_>],
     atom: &Atom<'_>,
@@ -120,7 +125,10 @@ pub(super) fn is_verified_alone(
         .map(|id| &object.symbols[id.0])
         .filter(|symbol| symbol.binding != Binding::Local)
         .any(|symbol| match &options.exports {
-            Exports::All => symbol.visibility == Visibility::Default,
+            Exports::All => {
+                symbol.visibility == Visibility::Default
+                    && rustc_demangle::try_demangle(symbol.name).is_err()
+            }
             Exports::Named(names) => names.contains(symbol.name),
         })
 }
