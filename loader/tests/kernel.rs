@@ -197,6 +197,44 @@ fn pins_keep_maps_and_programs() {
 }
 
 #[test]
+fn a_map_can_be_bound_to_a_program() {
+    need_root();
+    let pass = program("pass", "GPL", &[mov(0, 2), exit()]).unwrap();
+    let map = map("metadata", MapType::ARRAY, 1, 0).unwrap();
+    pass.bind_map(&map).unwrap();
+    let id = map.info().unwrap().id;
+    assert_eq!(
+        pass.map_names().unwrap(),
+        [(id, Some("metadata".to_string()))]
+    );
+    drop(map);
+    assert!(
+        kernel::map_ids().unwrap().contains(&id),
+        "the program holds it"
+    );
+}
+
+#[test]
+fn a_test_run_gives_the_context_back() {
+    need_root();
+    if support::kernel_version() < (5, 18) {
+        return;
+    }
+    // xdp_md: the packet is all of the data, nothing before it.
+    let mut context = [0u8; 24];
+    context[4..8].copy_from_slice(&64u32.to_ne_bytes());
+    let pass = program("pass", "GPL", &[mov(0, 2), exit()]).unwrap();
+    let result = pass
+        .test_run(&TestRun {
+            data: &PACKET,
+            context: Some(&context),
+            repeat: 1,
+        })
+        .unwrap();
+    assert_eq!((result.return_value, result.context), (2, context.to_vec()));
+}
+
+#[test]
 fn a_gpl_helper_needs_a_gpl_program() {
     need_root();
     // bpf_trace_printk is for GPL programs only.

@@ -27,6 +27,10 @@ pub enum Feature {
     BtfTypeTag,
     /// BTF_KIND_ENUM64 (6.0).
     BtfEnum64,
+    /// Tags that are attributes (6.15).
+    BtfAttributes,
+    /// Section names in BTF with any printable character (6.11).
+    BtfSectionNames,
     /// Arrays that user space can map into memory (5.5).
     MmapableArray,
     /// XDP programs that take packets in several buffers (5.18).
@@ -35,7 +39,7 @@ pub enum Feature {
 
 impl Feature {
     /// All of them, in declaration order.
-    pub const ALL: [Feature; 10] = [
+    pub const ALL: [Feature; 12] = [
         Feature::Btf,
         Feature::BtfFunc,
         Feature::BtfFuncGlobal,
@@ -44,6 +48,8 @@ impl Feature {
         Feature::BtfDeclTag,
         Feature::BtfTypeTag,
         Feature::BtfEnum64,
+        Feature::BtfAttributes,
+        Feature::BtfSectionNames,
         Feature::MmapableArray,
         Feature::XdpFrags,
     ];
@@ -68,6 +74,11 @@ fn probe(feature: Feature) -> bool {
         Feature::BtfFloat => btf(&[&[1, 16 << 24, 4]]),
         Feature::BtfDeclTag => btf(&[&INT, &[3, 14 << 24, 1, 1], &[1, 17 << 24, 2, u32::MAX]]),
         Feature::BtfTypeTag => btf(&[&INT, &[1, 18 << 24, 1], &[0, 2 << 24, 2]]),
+        Feature::BtfAttributes => btf(&[&INT, &[1, 1 << 31 | 18 << 24, 1]]),
+        // Offset 5 is "?z".
+        Feature::BtfSectionNames => {
+            btf(&[&INT, &[3, 14 << 24, 1, 1], &[5, 15 << 24 | 1, 4, 2, 0, 4]])
+        }
         Feature::BtfEnum64 => btf(&[&[0, 19 << 24 | 1, 8, 1, 0, 0]]),
         Feature::MmapableArray => Map::create(&MapDefinition {
             name: "probe",
@@ -100,9 +111,9 @@ fn probe(feature: Feature) -> bool {
     }
 }
 
-/// Whether the kernel takes BTF made of these types (32-bit words, strings "x" and "y").
+/// Whether the kernel takes BTF made of these types (32-bit words, strings "x", "y" and "?z").
 fn btf(types: &[&[u32]]) -> bool {
-    const STRINGS: &[u8] = b"\0x\0y\0";
+    const STRINGS: &[u8] = b"\0x\0y\0?z\0";
     let types: Vec<u8> = types
         .iter()
         .flat_map(|words| words.iter())

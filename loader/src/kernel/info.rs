@@ -48,6 +48,13 @@ pub struct ProgramInfo {
     pub run_cnt: u64,
     /// Instructions that the verifier walked through (Linux 5.16).
     pub verified_insns: u32,
+    /// Who loaded it.
+    pub created_by_uid: u32,
+    /// Where it attaches: the type, and the BTF object that it is of (Linux 5.17).
+    pub attach_btf_id: u32,
+    pub attach_btf_obj_id: u32,
+    /// Runs that did not happen because the program was running already on that CPU (Linux 5.12).
+    pub recursion_misses: u64,
 }
 
 /// A BTF object as the kernel describes it.
@@ -164,6 +171,10 @@ impl ProgramInfo {
             run_time_ns: u64_at(info, 192),
             run_cnt: u64_at(info, 200),
             verified_insns: u32_at(info, 216),
+            created_by_uid: u32_at(info, 48),
+            attach_btf_obj_id: u32_at(info, 220),
+            attach_btf_id: u32_at(info, 224),
+            recursion_misses: u64_at(info, 208),
         }
     }
 

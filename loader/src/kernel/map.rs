@@ -216,17 +216,42 @@ impl Map {
 
     /// Writes `value` under `key`; for a per-CPU map, `value` is one CPU's value and every CPU gets it.
     pub fn update(&self, key: &[u8], value: &[u8], update: Update) -> Result<(), KernelError> {
-        self.check("write to", "key", key, self.shape.key_size as usize)?;
         self.check("write to", "value", value, self.shape.value_size as usize)?;
-        let spread;
-        let value = if self.shape.map_type.is_per_cpu() {
-            let mut one = value.to_vec();
-            one.resize(value.len().next_multiple_of(8), 0);
-            spread = one.repeat(possible_cpus()?);
-            spread.as_slice()
-        } else {
-            value
-        };
+        if self.shape.map_type.is_per_cpu() {
+            let all = padded(value).repeat(possible_cpus()?);
+            return self.update_bytes(key, &all, update);
+        }
+        self.update_bytes(key, value, update)
+    }
+
+    /// Writes the value of each possible CPU under `key`.
+    pub fn update_per_cpu(
+        &self,
+        key: &[u8],
+        values: &[Vec<u8>],
+        update: Update,
+    ) -> Result<(), KernelError> {
+        let cpus = possible_cpus()?;
+        if !self.shape.map_type.is_per_cpu() || values.len() != cpus {
+            return Err(KernelError::Usage {
+                what: self.what("write to"),
+                why: format!(
+                    "{} values for {cpus} possible CPUs of a map of the type {}",
+                    values.len(),
+                    self.shape.map_type
+                ),
+            });
+        }
+        let mut all = Vec::new();
+        for value in values {
+            self.check("write to", "value", value, self.shape.value_size as usize)?;
+            all.extend(padded(value));
+        }
+        self.update_bytes(key, &all, update)
+    }
+
+    fn update_bytes(&self, key: &[u8], value: &[u8], update: Update) -> Result<(), KernelError> {
+        self.check("write to", "key", key, self.shape.key_size as usize)?;
         let mut attr = Attr::new(32);
         attr.fd("map_fd", 0, self.fd.as_fd())
             .input("key", 8, key)
@@ -296,41 +321,6 @@ impl Map {
         Ok(keys)
     }
 
-    /// Writes many pairs with few calls: `BPF_MAP_UPDATE_BATCH` where the kernel has it for this type of map (Linux 5.6),
-    /// one by one where not. Not for per-CPU maps.
-    pub fn update_all(&self, pairs: &[(Vec<u8>, Vec<u8>)]) -> Result<(), KernelError> {
-        let mut done = 0;
-        if pairs.len() > 1 && !self.shape.map_type.is_per_cpu() {
-            done = self.update_batch(pairs)?;
-        }
-        pairs[done..]
-            .iter()
-            .try_for_each(|(key, value)| self.update(key, value, Update::Any))
-    }
-
-    /// How many of the pairs one batch command wrote: all, or none where the kernel has no such command.
-    fn update_batch(&self, pairs: &[(Vec<u8>, Vec<u8>)]) -> Result<usize, KernelError> {
-        let (mut keys, mut values) = (Vec::new(), Vec::new());
-        for (key, value) in pairs {
-            self.check("write to", "key", key, self.shape.key_size as usize)?;
-            self.check("write to", "value", value, self.shape.value_size as usize)?;
-            keys.extend_from_slice(key);
-            values.extend_from_slice(value);
-        }
-        let mut attr = Attr::new(56);
-        attr.input("batch.keys", 16, &keys)
-            .input("batch.values", 24, &values)
-            .u32("batch.count", 32, pairs.len() as u32)
-            .fd("batch.map_fd", 36, self.fd.as_fd());
-        match bpf(Command::MapUpdateBatch, &mut attr) {
-            Ok(_) => Ok(pairs.len()),
-            Err(Errno::E2BIG) => Err(self.full(Errno::E2BIG)),
-            // EINVAL: no such command before 5.6; ENOTSUPP (524), which has no name in user space: not for this type. What
-            // was written until an error is written again below; that does no harm.
-            Err(_) => Ok(0),
-        }
-    }
-
     /// Makes the map read-only for user space for ever. With `BPF_F_RDONLY_PROG` its values are then constants to the
     /// verifier, which removes the branches they decide.
     pub fn freeze(&self) -> Result<(), KernelError> {
@@ -376,15 +366,15 @@ impl Map {
         })
     }
 
-    fn what(&self, verb: &str) -> String {
+    pub(super) fn what(&self, verb: &str) -> String {
         format!("{verb} map `{}`", self.name)
     }
 
-    fn refused(&self, verb: &str, errno: Errno) -> KernelError {
+    pub(super) fn refused(&self, verb: &str, errno: Errno) -> KernelError {
         KernelError::refused(self.what(verb), errno)
     }
 
-    fn full(&self, errno: Errno) -> KernelError {
+    pub(super) fn full(&self, errno: Errno) -> KernelError {
         let why = format!(
             "it is full or the key is past its {} entries",
             self.shape.max_entries
@@ -392,7 +382,13 @@ impl Map {
         KernelError::because(self.what("write to"), why, errno)
     }
 
-    fn check(&self, verb: &str, part: &str, bytes: &[u8], size: usize) -> Result<(), KernelError> {
+    pub(super) fn check(
+        &self,
+        verb: &str,
+        part: &str,
+        bytes: &[u8],
+        size: usize,
+    ) -> Result<(), KernelError> {
         if bytes.len() == size {
             return Ok(());
         }
@@ -404,6 +400,13 @@ impl Map {
             ),
         })
     }
+}
+
+/// One CPU's value as it lies among the others': to a multiple of eight bytes.
+fn padded(value: &[u8]) -> Vec<u8> {
+    let mut padded = value.to_vec();
+    padded.resize(value.len().next_multiple_of(8), 0);
+    padded
 }
 
 /// Maps an arena where its definition wants it, or anywhere: the verifier asks for an address (`arena's user address must be

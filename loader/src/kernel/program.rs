@@ -10,9 +10,9 @@ use super::kinds::without_program_type;
 use super::layout::ProgLoad;
 use super::log::{self, Answer, Buffer};
 use super::rejection::Rejection;
-use super::syscall::{Attr, Command, bpf_fd};
+use super::syscall::{Attr, Command, bpf, bpf_fd};
 use super::token::token_flag;
-use super::{Btf, Capability, Feature, KernelError, Token, c_string, permission, supports};
+use super::{Btf, Capability, Feature, KernelError, Map, Token, c_string, permission, supports};
 use crate::uapi::{AttachType, ProgramType, prog_flags};
 
 /// Records of .BTF.ext for one program, as the kernel takes them: equal in size, offsets counted in instructions.
@@ -152,6 +152,31 @@ impl Program {
     /// What the kernel says about it now.
     pub fn info(&self) -> Result<ProgramInfo, KernelError> {
         ProgramInfo::of(&format!("program `{}`", self.name), self.fd.as_fd())
+    }
+
+    /// The names of the maps that it uses, by their ids. A map that is gone meanwhile has none.
+    pub fn map_names(&self) -> Result<Vec<(u32, Option<String>)>, KernelError> {
+        let name = |id| match Map::from_id(id) {
+            Ok(map) => Ok((id, Some(map.name().to_string()))),
+            Err(error) if error.errno() == Some(Errno::ENOENT) => Ok((id, None)),
+            Err(error) => Err(error),
+        };
+        self.info()?.map_ids.into_iter().map(name).collect()
+    }
+
+    /// Ties a map that it does not use to the program, so that the map lives as long, and tools find it (Linux 5.10): libbpf
+    /// does so with `.rodata`, where bpftool looks for metadata.
+    pub fn bind_map(&self, map: &Map) -> Result<(), KernelError> {
+        let mut attr = Attr::new(12);
+        attr.fd("prog_bind_map.prog_fd", 0, self.fd.as_fd()).fd(
+            "prog_bind_map.map_fd",
+            4,
+            map.as_fd(),
+        );
+        let what = || format!("bind map `{}` to program `{}`", map.name(), self.name);
+        bpf(Command::ProgBindMap, &mut attr)
+            .map(drop)
+            .map_err(|errno| KernelError::privileged(what(), errno, &[Capability::Bpf]))
     }
 
     /// The instructions after the verifier and the machine code; empty where the kernel hides them.

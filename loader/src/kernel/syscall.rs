@@ -12,7 +12,6 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use nix::errno::Errno;
 
 /// `enum bpf_cmd`: the commands this loader gives.
-#[allow(dead_code)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 #[allow(missing_docs)]

@@ -72,7 +72,7 @@ pub enum Step<'a> {
     /// The kernel is too old for some kinds of types; they were replaced.
     BtfSimplified {
         /// Which.
-        kinds: &'a [&'static str],
+        kinds: &'a [String],
     },
     /// The types are in the kernel.
     BtfLoaded {

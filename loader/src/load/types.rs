@@ -83,5 +83,7 @@ fn known_kinds(observer: &mut dyn Observer) -> BtfKinds {
         decl_tag: ask(Feature::BtfDeclTag),
         type_tag: ask(Feature::BtfTypeTag),
         enum64: ask(Feature::BtfEnum64),
+        attributes: ask(Feature::BtfAttributes),
+        section_names: ask(Feature::BtfSectionNames),
     }
 }

@@ -34,6 +34,7 @@ mod program_kind;
 mod records;
 mod relocate;
 mod sections;
+mod simplify;
 mod spec;
 mod struct_ops;
 mod target;
@@ -43,12 +44,12 @@ mod values;
 #[cfg(test)]
 mod values_tests;
 
-pub use btf::{BtfKinds, Known, simplify};
 pub use error::ObjectError;
 pub use kernel_types::{KernelTypes, ModuleTypes, Modules};
 pub use maps::{Freeze, MapSpec, Pinning, SlotValue};
 pub use plan::{MapFds, MapPlan, Patch, PatchTarget, Plan, ProgramPlan};
 pub use program_kind::{AttachTarget, ProgramKind, SectionKind};
 pub use records::SourceLine;
+pub use simplify::{BtfKinds, Known, simplify};
 pub use spec::{ProgramSpec, Spec};
 pub use target::{Needs, Target};
