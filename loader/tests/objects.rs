@@ -11,8 +11,10 @@ use support::build::{self, Builder, exit, load8, load32, mov};
 use support::need_root;
 use xdplb_linker::btf::{Composite, Datasec, Int, Kind, Linkage, Member, TypeId, Var, VarSecinfo};
 use xdplb_loader::kernel::Btf;
-use xdplb_loader::load::{LoadError, LoadOptions, Step, load};
-use xdplb_loader::object::{BtfKinds, Known, Spec, simplify};
+use xdplb_loader::load::{
+    LoadError, LoadOptions, Step, load, load_each, load_plan, prepare, prepare_each,
+};
+use xdplb_loader::object::{BtfKinds, Known, ProgramPlan, Spec, simplify};
 
 #[test]
 fn a_rejection_of_an_object_names_the_source_line() {
@@ -316,4 +318,65 @@ fn a_failed_load_leaves_no_pins() {
         std::fs::read_dir(directory.0.directory()).unwrap().count(),
         0
     );
+}
+
+#[test]
+fn each_part_can_be_loaded_for_itself() {
+    need_root();
+    let mut builder = Builder::new();
+    builder
+        .map("hits", 2, 4)
+        .function("xdp", "good", &[mov(0, 2), exit()])
+        .function(
+            "xdp.frags",
+            "careless",
+            &[load32(1, 1, 0), load8(0, 1, 23), exit()],
+        );
+    let spec = Spec::parse(&builder.finish()).unwrap();
+    load(&spec, LoadOptions::default(), &mut ()).unwrap_err();
+    let plan = prepare_each(&spec, &mut ());
+    let report = load_each(&plan, LoadOptions::default(), &mut ()).unwrap();
+    assert!(!report.is_whole());
+    assert!(report.maps.iter().all(Result::is_ok) && report.slots.is_empty());
+    let [good, careless] = &report.programs[..] else {
+        panic!("two programs: {report:?}")
+    };
+    assert_eq!(run(&good.as_ref().unwrap().program), 2);
+    assert!(careless.as_ref().unwrap_err().log().is_some());
+}
+
+#[test]
+fn records_that_the_kernel_refuses_are_left_out() {
+    need_root();
+    let mut builder = Builder::new();
+    builder.function("xdp", "pass", &[mov(0, 2), exit()]);
+    let spec = Spec::parse(&builder.finish()).unwrap();
+    let odd = |change: fn(&mut ProgramPlan)| {
+        let mut plan = prepare(&spec, &mut ()).unwrap();
+        change(&mut plan.programs[0]);
+        let mut left_out = Vec::new();
+        let mut observer = |step: &Step<'_>| {
+            if let Step::RecordsLeftOut {
+                records, reason, ..
+            } = step
+            {
+                left_out.push(format!("{records}: {reason}"));
+            }
+        };
+        let loaded = load_plan(&plan, LoadOptions::default(), &mut observer).unwrap();
+        assert_eq!(run(loaded.program("pass").unwrap()), 2);
+        left_out
+    };
+    // A line past the program's end, and a function that is none.
+    let lines = odd(|program| program.line_info.as_mut().unwrap()[0].insn_off = 9);
+    assert!(
+        lines.len() == 1 && lines[0].starts_with("line_info: "),
+        "{lines:?}"
+    );
+    let functions = odd(|program| program.func_info.as_mut().unwrap()[0].type_id.0 = 1);
+    assert!(
+        functions.len() == 1 && functions[0].starts_with("func_info and line_info: "),
+        "{functions:?}"
+    );
+    assert!(odd(|_| {}).is_empty());
 }

@@ -16,9 +16,9 @@ pub(super) fn remark_step(step: &Step<'_>) {
 fn line(step: &Step<'_>) -> Option<String> {
     Some(match step {
         Step::ObjectRead { spec } => format!(
-            "read: {} programs, {} maps, license {}",
-            spec.programs.len(),
-            spec.maps().len(),
+            "read: {}, {}, license {}",
+            count(spec.programs.len(), "program"),
+            count(spec.maps().len(), "map"),
             match spec.license.as_str() {
                 "" => "none",
                 license => license,
@@ -150,6 +150,12 @@ fn line(step: &Step<'_>) -> Option<String> {
             elapsed.as_secs_f64() * 1e3
         ),
     })
+}
+
+/// `1 map`, `2 maps`.
+fn count(number: usize, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{plural}")
 }
 
 fn first_line(text: &str) -> &str {

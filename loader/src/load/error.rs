@@ -129,3 +129,69 @@ impl LoadError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::errno::Errno;
+
+    fn check(error: LoadError, text: &str) {
+        assert_eq!(error.to_string(), text);
+    }
+
+    #[test]
+    fn what_failed_is_a_sentence() {
+        check(
+            LoadError::MapMissing {
+                program: "count".into(),
+                map: "hits".into(),
+            },
+            "load program `count`: its map `hits` was not created",
+        );
+        check(
+            LoadError::Slot {
+                map: "jumps".into(),
+                slot: 1,
+                value: "second".into(),
+            },
+            "map `jumps`: slot 1 is to hold `second`, which was not loaded",
+        );
+        check(
+            LoadError::no_such("map", "hits", vec!["flows", "backends"]),
+            "there is no map `hits`: the object has flows, backends",
+        );
+        check(
+            LoadError::no_such("program", "main", vec![]),
+            "there is no program `main`: the object has no programs",
+        );
+    }
+
+    #[test]
+    fn what_went_wrong_before_is_noted_below() {
+        let error = LoadError::no_such("map", "m", vec![]);
+        check(
+            error.noting(&["the kernel's types could not be read: none".into()]),
+            "there is no map `m`: the object has no maps\n  the kernel's types could not be read: none",
+        );
+    }
+
+    #[test]
+    fn what_a_kernel_lacks_is_named_in_place_of_the_poison() {
+        let error = KernelError::Refused {
+            what: "load program `trace`".into(),
+            why: "invalid argument".into(),
+            errno: Errno::EINVAL,
+            evidence: Vec::new(),
+        };
+        check(
+            LoadError::Unrelocated {
+                program: "trace".into(),
+                location: Some("trace.c:7".into()),
+                reason: "CO-RE relocation `struct s.gone (0:1)` byte_off finds nothing".into(),
+                error: Box::new(error),
+            },
+            "load program `trace`: it needs what this kernel does not have\n  trace.c:7\n  \
+             CO-RE relocation `struct s.gone (0:1)` byte_off finds nothing",
+        );
+    }
+}
