@@ -189,7 +189,17 @@ fn field(types: &dyn Types, question: Question, path: &Path) -> Result<Field, St
             let (value, size) = match question {
                 Question::FieldByteOffset => (bit_offset / 8, size),
                 Question::FieldByteSize => (size, 0),
-                _ => {
+                Question::FieldExists
+                | Question::FieldSigned
+                | Question::FieldLshift
+                | Question::FieldRshift
+                | Question::TypeIdLocal
+                | Question::TypeIdTarget
+                | Question::TypeExists
+                | Question::TypeSize
+                | Question::TypeMatches
+                | Question::EnumvalExists
+                | Question::EnumvalValue => {
                     return Err(format!(
                         "{} cannot be asked of an element of an array",
                         question.word()
@@ -234,7 +244,15 @@ fn field(types: &dyn Types, question: Question, path: &Path) -> Result<Field, St
         // Little-endian: the bits above the field are shifted out, then those below.
         Question::FieldLshift => (64u32.wrapping_sub(past), free),
         Question::FieldRshift => (64u32.wrapping_sub(bits), Check::Exact),
-        _ => (byte_offset, free),
+        Question::FieldByteOffset
+        | Question::FieldExists
+        | Question::TypeIdLocal
+        | Question::TypeIdTarget
+        | Question::TypeExists
+        | Question::TypeSize
+        | Question::TypeMatches
+        | Question::EnumvalExists
+        | Question::EnumvalValue => (byte_offset, free),
     };
     // Only where an offset is asked for can the instruction be a load, whose width may have to change.
     let loaded = question == Question::FieldByteOffset && !bitfield;

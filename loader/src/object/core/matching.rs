@@ -37,11 +37,10 @@ impl Pair<'_> {
         let mut path = Path::at(root);
         match question.subject() {
             Subject::Type => {
-                let fits = match question {
-                    Question::TypeMatches => {
-                        self.matches(local.root, root, Reach::Direct, MAX_DEPTH)?
-                    }
-                    _ => self.types(local.root, root, MAX_DEPTH)?,
+                let fits = if question == Question::TypeMatches {
+                    self.matches(local.root, root, Reach::Direct, MAX_DEPTH)?
+                } else {
+                    self.types(local.root, root, MAX_DEPTH)?
                 };
                 if !fits {
                     return mismatch("it is built differently");

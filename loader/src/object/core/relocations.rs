@@ -144,12 +144,12 @@ impl<'a> Resolver<'a> {
             access: key.1,
             kind: key.2,
         };
-        let title = title(self.local, &relo);
-        self.answer(&relo, &title)
-            .unwrap_or_else(|cause| Resolved::Error(format!("{title}: {cause}")))
+        self.answer(&relo).unwrap_or_else(|cause| {
+            Resolved::Error(format!("{}: {cause}", title(self.local, &relo)))
+        })
     }
 
-    fn answer(&mut self, relo: &CoreRelo, title: &str) -> Result<Resolved, String> {
+    fn answer(&mut self, relo: &CoreRelo) -> Result<Resolved, String> {
         let local: &dyn Types = self.local;
         let question =
             Question::of(relo.kind).ok_or("it is newer than this program, which knows 0 to 12")?;
@@ -199,9 +199,9 @@ impl<'a> Resolver<'a> {
         }
         let Some((_, _, outcome)) = fitting.first() else {
             let outcome = alone.answer(question, &path, None)?;
-            let wanted = wanted(local, relo.type_id);
             return resolved(outcome, || {
-                let list = list(&tried, &wanted, self.kernel);
+                let title = title(local, relo);
+                let list = list(&tried, &wanted(local, relo.type_id), self.kernel);
                 format!("{title} finds nothing in this kernel's types\n{list}")
             });
         };
@@ -239,7 +239,7 @@ fn agree(
     let tell = |this: &(Candidate<'_>, Path, Outcome)| {
         let what = match (question.subject(), value(&this.2)) {
             (_, None) => "nothing".to_string(),
-            (Subject::Field, Some(value)) if this.1.bits % 8 != 0 => {
+            (Subject::Field, Some(value)) if !this.1.bits.is_multiple_of(8) => {
                 format!("{value} (bit {})", this.1.bits)
             }
             (_, Some(value)) => (value as i64).to_string(),

@@ -143,18 +143,18 @@ impl Ty {
 
     /// Size and number of members of a struct or union.
     pub fn composite(&self) -> Option<Count> {
-        match self.shape {
-            Shape::Struct(count) | Shape::Union(count) => Some(count),
-            _ => None,
-        }
+        let (Shape::Struct(count) | Shape::Union(count)) = self.shape else {
+            return None;
+        };
+        Some(count)
     }
 
     /// Size and number of values of an enumeration of either width.
     pub fn enumeration(&self) -> Option<Count> {
-        match self.shape {
-            Shape::Enum(count, _) | Shape::Enum64(count, _) => Some(count),
-            _ => None,
-        }
+        let (Shape::Enum(count, _) | Shape::Enum64(count, _)) = self.shape else {
+            return None;
+        };
+        Some(count)
     }
 }
 
@@ -206,14 +206,15 @@ impl dyn Types + '_ {
     pub fn resolve(&self, mut id: TypeId) -> Option<(TypeId, Ty)> {
         for _ in 0..MAX_DEPTH {
             let ty = self.ty(id)?;
-            match ty.shape {
-                Shape::Typedef(next)
-                | Shape::Volatile(next)
-                | Shape::Const(next)
-                | Shape::Restrict(next)
-                | Shape::TypeTag(next) => id = next,
-                _ => return Some((id, ty)),
-            }
+            let (Shape::Typedef(next)
+            | Shape::Volatile(next)
+            | Shape::Const(next)
+            | Shape::Restrict(next)
+            | Shape::TypeTag(next)) = ty.shape
+            else {
+                return Some((id, ty));
+            };
+            id = next;
         }
         None
     }
@@ -241,7 +242,17 @@ impl dyn Types + '_ {
                     id = next;
                     continue;
                 }
-                _ => return None,
+                Shape::Void
+                | Shape::Fwd(_)
+                | Shape::Typedef(_)
+                | Shape::Volatile(_)
+                | Shape::Const(_)
+                | Shape::Restrict(_)
+                | Shape::TypeTag(_)
+                | Shape::Func(_)
+                | Shape::FuncProto(..)
+                | Shape::DeclTag(_)
+                | Shape::Newer(_) => return None,
             };
             return factor.checked_mul(u64::from(size));
         }
