@@ -173,8 +173,8 @@ fn what_the_kernel_gives_stays_undefined() {
         &folder,
         &[
             "extern int CONFIG_HZ __kconfig; extern void bpf_rcu_read_lock(void) __ksym;
-             extern const int runqueues __ksym __weak;
-             SEC(\"xdp\") int p(void *c) { bpf_rcu_read_lock(); return CONFIG_HZ + (&runqueues != 0); }",
+             extern const int runqueues __ksym __weak; extern const void schedule __ksym;
+             SEC(\"xdp\") int p(void *c) { bpf_rcu_read_lock(); return CONFIG_HZ + (&runqueues != 0) + (&schedule != 0); }",
             "extern int CONFIG_HZ __kconfig; extern void bpf_rcu_read_lock(void) __ksym;
              SEC(\"xdp\") int q(void *c) { bpf_rcu_read_lock(); return CONFIG_HZ; }",
         ],
@@ -186,6 +186,8 @@ fn what_the_kernel_gives_stays_undefined() {
     );
     assert!(text.contains("weak runqueues undefined"), "{text}");
     assert_eq!(text.matches("CONFIG_HZ@").count(), 1, "{text}");
+    // A symbol of the kernel without a type stays without: that is how libbpf knows it.
+    assert!(!text.contains("char32_t"), "{text}");
     assert_eq!(
         text.matches("extern fn bpf_rcu_read_lock").count(),
         1,

@@ -4,7 +4,7 @@
 //! integers, typedefs, `const` and the like, and names of parameters do not matter; behind a pointer a struct is known
 //! by its name, declared or defined. It is stricter for maps, whose definitions must be the same field by field.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use super::{Btf, Composite, FwdKind, Kind, Linkage, Type, TypeId, valid_name};
 
@@ -216,28 +216,22 @@ impl Comparison<'_> {
 
     /// The fields of two map definitions, by name.
     fn fields(&mut self, one: &Composite, two: &Composite) -> Result<(), Both> {
-        let names = |btf: &Btf, of: &Composite| -> Vec<String> {
+        let by_name = |btf: &Btf, of: &Composite| -> BTreeMap<String, TypeId> {
             let members = of.members.iter();
             members
-                .map(|member| btf.name(member.name).to_owned())
+                .map(|member| (btf.name(member.name).to_owned(), member.ty))
                 .collect()
         };
-        let (mine, theirs) = (names(self.one, one), names(self.two, two));
-        let extra = |of: &[String], not_in: &[String]| {
-            of.iter().find(|name| !not_in.contains(name)).cloned()
-        };
-        if let Some(name) = extra(&mine, &theirs) {
+        let (mine, theirs) = (by_name(self.one, one), by_name(self.two, two));
+        if let Some(name) = mine.keys().find(|name| !theirs.contains_key(*name)) {
             return Err((format!("field `{name}`"), "no such field".into()));
         }
-        if let Some(name) = extra(&theirs, &mine) {
+        if let Some(name) = theirs.keys().find(|name| !mine.contains_key(*name)) {
             return Err(("no such field".into(), format!("field `{name}`")));
         }
-        for (member, name) in one.members.iter().zip(&mine).rev() {
-            let other = theirs.iter().position(|theirs| theirs == name);
-            if let Some(other) = other.and_then(|index| two.members.get(index)) {
-                let step = format!("field `{name}`");
-                self.later(member.ty, other.ty, Likeness::Map, "", &step);
-            }
+        for ((name, one), two) in mine.iter().zip(theirs.values()).rev() {
+            let step = format!("field `{name}`");
+            self.later(*one, *two, Likeness::Map, "", &step);
         }
         Ok(())
     }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{Btf, Composite, Int, Kind, Member, StrId, TypeId, valid_name};
+use super::{Btf, Composite, Int, Kind, Linkage, Member, StrId, TypeId, valid_name};
 
 /// The section with every type in a form that the kernel accepts. Numbers stay; new types come at the end.
 ///
@@ -75,6 +75,9 @@ fn untyped(btf: &mut Btf) {
         }
         // Arrays that only a map definition points to (`values: [&inner; N]`) have elements with sizes too.
         Kind::Array(array) => give_size(&mut array.element),
+        // `extern const void schedule __ksym`: a symbol without a type is told by just that (libbpf's
+        // `bpf_object__collect_externs`).
+        Kind::Var(var) if var.linkage == Linkage::Extern => {}
         Kind::Var(var) => give_size(&mut var.ty),
         Kind::FuncProto(proto) => {
             let last = proto.params.len().saturating_sub(1);
@@ -252,7 +255,7 @@ fn rewrite(btf: &mut Btf, mut change: impl FnMut(&mut Kind)) {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
-    use crate::btf::{Array, Datasec, Func, FuncProto, Linkage, Param, Var, VarSecinfo};
+    use crate::btf::{Array, Datasec, Func, FuncProto, Param, Var, VarSecinfo};
 
     fn int(size: u32) -> Kind {
         Kind::Int(Int {

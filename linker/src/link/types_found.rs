@@ -1,6 +1,6 @@
 //! Pass 8, first half: what each module's own types say about what is live, at its place in the output.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::atoms::{AtomId, Atoms};
 use super::inputs::{Module, ModuleId};
@@ -54,12 +54,7 @@ impl<'m> Described<'m> {
         let Some(types) = &module.types else {
             return described;
         };
-        let finder = Finder {
-            id,
-            module,
-            atoms,
-            layout,
-        };
+        let finder = Finder::new(id, module, atoms, layout);
         for (atom, record) in finder.records(&types.btf, &types.ext.func_info) {
             // A function starts where its atom does; anything else describes nothing we know.
             if record.insn_off == 0 {
@@ -110,8 +105,9 @@ impl<'m> Described<'m> {
             let Kind::Datasec(section) = &ty.kind else {
                 continue;
             };
-            let name = btf.name(ty.name);
-            if let Some(extern_section) = EXTERN_SECTIONS.iter().find(|known| **known == name) {
+            let in_section = btf.name(ty.name);
+            let known = EXTERN_SECTIONS.iter().find(|known| **known == in_section);
+            if let Some(extern_section) = known {
                 for var in &section.vars {
                     if externs.contains(btf.type_name(var.ty)) {
                         self.externs.push((extern_section, *var));
@@ -119,7 +115,6 @@ impl<'m> Described<'m> {
                 }
                 continue;
             }
-            let homes = finder.sections_named(name);
             for var in &section.vars {
                 // What is declared here is described where it is defined, and so is what gave way to another.
                 let linkage = match btf.get(var.ty).map(|ty| &ty.kind) {
@@ -135,7 +130,7 @@ impl<'m> Described<'m> {
                 if defined_elsewhere {
                     continue;
                 }
-                let Some(location) = finder.place(&homes, name, var.offset) else {
+                let Some(location) = finder.place(in_section, name, var.offset) else {
                     continue;
                 };
                 let size = match (var.size, btf.size_of(var.ty)) {
@@ -157,23 +152,56 @@ impl<'m> Described<'m> {
 /// Finds the atoms of a module that its types speak of by section name and offset.
 struct Finder<'f, 'a> {
     id: ModuleId,
-    module: &'f Module<'a>,
+    module: &'f Module<'f>,
     atoms: &'f Atoms<'a>,
     layout: &'f Layout<'a>,
+    /// The first section of each name that may reach the output, and how many there are.
+    named: HashMap<&'f str, (SectionIndex, usize)>,
+    /// The section of each symbol, by the names of both: it tells variables in sections of one name apart.
+    of_symbol: HashMap<(&'f str, &'f str), SectionIndex>,
 }
 
-impl Finder<'_, '_> {
+impl<'f, 'a> Finder<'f, 'a> {
+    fn new(
+        id: ModuleId,
+        module: &'f Module<'f>,
+        atoms: &'f Atoms<'a>,
+        layout: &'f Layout<'a>,
+    ) -> Self {
+        let object = &module.object;
+        let mut named: HashMap<&str, (SectionIndex, usize)> = HashMap::new();
+        for (index, section) in object.sections().filter(|(_, section)| section.allocated) {
+            named.entry(section.name).or_insert((index, 0)).1 += 1;
+        }
+        let mut of_symbol = HashMap::new();
+        for symbol in &object.symbols {
+            if let Place::Section(section) = symbol.place {
+                let name = object.sections[section.0].name;
+                if named.get(name).is_some_and(|(_, count)| *count > 1) {
+                    of_symbol.insert((name, symbol.name), section);
+                }
+            }
+        }
+        Self {
+            id,
+            module,
+            atoms,
+            layout,
+            named,
+            of_symbol,
+        }
+    }
+
     /// The records of live atoms, their offsets counted from the atom's start.
     fn records<R: Record + Copy>(&self, btf: &Btf, groups: &[Group<R>]) -> Vec<(AtomId, R)> {
         let mut found = Vec::new();
         for group in groups {
-            let name = btf.name(group.section);
-            let Some((section, _)) = self.module.object.section_named(name) else {
+            let Some((section, _)) = self.named.get(btf.name(group.section)) else {
                 continue;
             };
             for record in &group.records {
                 let at = u64::from(record.insn_off());
-                let Some(id) = self.atoms.at(self.id, section, at) else {
+                let Some(id) = self.atoms.at(self.id, *section, at) else {
                     continue;
                 };
                 let atom = self.atoms.get(id);
@@ -186,33 +214,10 @@ impl Finder<'_, '_> {
         found
     }
 
-    /// The sections of a name. Where an object has more than one, variables are told apart by their symbols.
-    fn sections_named(&self, name: &str) -> SectionsNamed<'_> {
-        let object = &self.module.object;
-        let all: Vec<SectionIndex> = object
-            .sections()
-            .filter(|(_, section)| section.name == name)
-            .map(|(index, _)| index)
-            .collect();
-        let mut of_symbol = BTreeMap::new();
-        if all.len() > 1 {
-            for symbol in &object.symbols {
-                if let Place::Section(section) = symbol.place
-                    && all.binary_search(&section).is_ok()
-                {
-                    of_symbol.insert(symbol.name, section);
-                }
-            }
-        }
-        SectionsNamed {
-            first: all.first().copied(),
-            of_symbol,
-        }
-    }
-
     /// Where a variable lies in the output.
-    fn place(&self, homes: &SectionsNamed<'_>, var: &str, offset: u32) -> Option<Location> {
-        let section = homes.of_symbol.get(var).copied().or(homes.first)?;
+    fn place(&self, section: &str, var: &str, offset: u32) -> Option<Location> {
+        let first = || self.named.get(section).map(|(first, _)| first);
+        let section = *self.of_symbol.get(&(section, var)).or_else(first)?;
         let offset = u64::from(offset);
         let id = self.atoms.at(self.id, section, offset)?;
         let location = self.layout.place(id)?;
@@ -221,11 +226,4 @@ impl Finder<'_, '_> {
             ..location
         })
     }
-}
-
-/// The sections of one name in a module.
-struct SectionsNamed<'f> {
-    first: Option<SectionIndex>,
-    /// Which one a variable is in, where there are several.
-    of_symbol: BTreeMap<&'f str, SectionIndex>,
 }
