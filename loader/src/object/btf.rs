@@ -35,21 +35,26 @@ pub(super) fn relocated(object: &Object<'_>, section: &Section<'_>) -> Vec<u8> {
 
 /// Reads `.BTF`, when there is one, and completes it: compilers leave the sizes and places of variables to whoever links or
 /// loads the object (libbpf's `btf_fixup_datasec`), and hidden functions are static ones to the verifier.
-pub(super) fn read(object: &Object<'_>) -> Result<Option<Btf>, ObjectError> {
+///
+/// An object whose types make no sense is one without: `Err` says why there are none (libbpf goes on without, too).
+pub(super) fn read(object: &Object<'_>) -> Result<Btf, ObjectError> {
     let Some((_, section)) = object.section_named(".BTF") else {
-        return Ok(None);
+        let cause = "the object has no .BTF";
+        return Err(ObjectError::request(cause));
     };
     let mut btf = Btf::parse(&relocated(object, section))?;
     fill_sections(object, &mut btf);
     demote_hidden(object, &mut btf);
-    Ok(Some(btf))
+    Ok(btf)
 }
 
 fn fill_sections(object: &Object<'_>, btf: &mut Btf) {
     let mut symbols: HashMap<(usize, &str), u64> = HashMap::new();
+    let mut places: HashSet<(usize, &str, u64)> = HashSet::new();
     for symbol in &object.symbols {
         if let (Place::Section(section), SymbolKind::Object) = (symbol.place, symbol.kind) {
             symbols.insert((section.0, symbol.name), symbol.value);
+            places.insert((section.0, symbol.name, symbol.value));
         }
     }
     let sections: HashMap<&str, (usize, u64)> = object
@@ -67,7 +72,12 @@ fn fill_sections(object: &Object<'_>, btf: &mut Btf) {
         let mut datasec = datasec.clone();
         datasec.size = size as u32;
         for var in &mut datasec.vars {
-            let Some(&value) = symbols.get(&(index, btf.type_name(var.ty))) else {
+            let name = btf.type_name(var.ty);
+            // Linked objects can have several static variables of one name: what the file says is kept where it can be.
+            if places.contains(&(index, name, var.offset.into())) {
+                continue;
+            }
+            let Some(&value) = symbols.get(&(index, name)) else {
                 continue;
             };
             var.offset = value as u32;

@@ -69,7 +69,7 @@ fn errors_name_section_offset_and_cause() {
         .function("xdp", "main", &[mov(0, 2), exit()]);
     assert_eq!(
         error(&builder.finish_untyped()),
-        ".maps: the object has no .BTF, which holds the maps' types"
+        ".maps: the object has no .BTF, which says what the maps are\n  try:  clang -g"
     );
 }
 
@@ -183,4 +183,125 @@ fn a_function_without_records_leaves_them_out_and_says_why() {
         Err("function `main` has no func_info".to_string())
     );
     assert!(plan.programs[0].line_info.is_ok());
+}
+
+#[test]
+fn what_an_object_lacks_is_told_with_what_helps() {
+    let undefined = |b: &mut Builder| {
+        let mut main = Vec::from(load_address(1, 0));
+        main.extend([mov(0, 2), exit()]);
+        b.function("xdp", "main", &main)
+            .relocate("xdp", 0, "jiffies", IMM64);
+    };
+    let mut b = Builder::new();
+    undefined(&mut b);
+    assert_eq!(
+        error(&b.finish_untyped()),
+        "xdp+0x0 (insn 0 in `main`): refers to `jiffies`, which the object does not define\n  try:  clang -g, if the kernel has it: .BTF says what is expected of the kernel"
+    );
+    let mut b = Builder::new();
+    b.common("jiffies", 8);
+    undefined(&mut b);
+    assert_eq!(
+        error(&b.finish()),
+        "xdp+0x0 (insn 0 in `main`): refers to `jiffies`, a variable that no section has room for\n  try:  clang -fno-common, or a value: `jiffies = 0`"
+    );
+    let mut b = Builder::new();
+    b.raw(".addr_space.1", "jiffies", &[0; 8], false);
+    undefined(&mut b);
+    assert_eq!(
+        error(&b.finish()),
+        "xdp+0x0 (insn 0 in `main`): refers to `jiffies`, a global in an arena (.addr_space.1), which is not placed here"
+    );
+    let mut b = Builder::new();
+    b.raw("config", "jiffies", &[0; 8], false);
+    undefined(&mut b);
+    assert_eq!(
+        error(&b.finish()),
+        "xdp+0x0 (insn 0 in `main`): refers to `jiffies` in section `config`, which is neither a map, data nor a function"
+    );
+    let mut b = Builder::new();
+    let int = b.number(1);
+    let ty = b.composite("", &[("type", int)]);
+    b.external(".maps", "shared", ty, false)
+        .raw(".maps", "other", &[0; 8], false)
+        .function("xdp", "main", &[mov(0, 2), exit()]);
+    assert_eq!(
+        error(&b.finish()),
+        ".maps+0x0: map `shared` is extern: link the object that defines it to this one first"
+    );
+}
+
+/// The place of a section's bytes in a file.
+fn section_at(bytes: &[u8], name: &str) -> usize {
+    let elf = goblin::elf::Elf::parse(bytes).unwrap();
+    let named = |s: &&goblin::elf::SectionHeader| elf.shdr_strtab.get_at(s.sh_name) == Some(name);
+    elf.section_headers.iter().find(named).unwrap().sh_offset as usize
+}
+
+#[test]
+fn an_object_with_broken_types_is_one_without() {
+    let mut b = Builder::new();
+    b.function("xdp", "main", &[mov(0, 2), exit()]);
+    let good = b.finish();
+    for (section, why) in [
+        (
+            ".BTF",
+            ".BTF+0x0: btf magic is 0xebff: 0xeb9f is expected (0x9feb is big endian)",
+        ),
+        (
+            ".BTF.ext",
+            ".BTF.ext+0x0: btf magic is 0xebff: 0xeb9f is expected (0x9feb is big endian)",
+        ),
+    ] {
+        let mut bytes = good.clone();
+        bytes[section_at(&good, section)] = 0xff;
+        let plan = Spec::parse(&bytes).unwrap().plan(&Target::default());
+        assert_eq!(plan.btf.is_none(), section == ".BTF");
+        assert_eq!(plan.programs[0].func_info, Err(why.to_string()));
+    }
+    let mut bytes = build::sample();
+    let at = section_at(&bytes, ".BTF");
+    bytes[at] = 0xff;
+    assert_eq!(
+        error(&bytes),
+        ".maps: what the maps are stands in .BTF, and .BTF+0x0: btf magic is 0xebff: 0xeb9f is expected (0x9feb is big endian)"
+    );
+}
+
+#[test]
+fn members_of_a_definition_come_in_any_order() {
+    let mut b = Builder::new();
+    let (ty, entries, size) = (b.number(12), b.number(4), b.number(4));
+    let (hash, replace) = (b.number(1), b.number(17));
+    let inner = b.composite(
+        "",
+        &[
+            ("type", hash),
+            ("key_size", size),
+            ("value_size", size),
+            ("max_entries", entries),
+        ],
+    );
+    let pointer = b.btf.add("", xdplb_linker::btf::Kind::Ptr(inner));
+    let values = b.array(pointer, 0);
+    b.map_of(
+        "outer",
+        &[
+            ("values", values),
+            ("pinning", replace),
+            ("max_entries", entries),
+            ("key_size", size),
+            ("type", ty),
+        ],
+    )
+    .function("xdp", "main", &[mov(0, 2), exit()]);
+    let spec = Spec::parse(&b.finish()).unwrap();
+    let outer = spec.map("outer").unwrap();
+    assert_eq!(
+        outer.pinning,
+        Pinning::ByName,
+        "cilium's flag beside libbpf's"
+    );
+    assert_eq!(outer.inner.as_ref().unwrap().max_entries, 4);
 }

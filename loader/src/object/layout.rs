@@ -273,9 +273,7 @@ impl<'a> Layout<'a> {
     /// A call of a function of the kernel.
     fn call_kernel(&mut self, symbol: &str, at: InsnIndex) -> Result<(), String> {
         let Some((index, one)) = self.spec.externs.find(symbol) else {
-            return Err(format!(
-                "calls `{symbol}`, which the object does not define"
-            ));
+            return Err(self.undefined("calls", symbol));
         };
         let Expected::Function(_) = one.what else {
             return Err(format!("calls `{symbol}`, which is no function"));
@@ -305,9 +303,7 @@ impl<'a> Layout<'a> {
     /// A ld_imm64 of something of the kernel.
     fn refer_to_kernel(&mut self, symbol: &str, load: Insn, at: InsnIndex) -> Result<(), String> {
         let Some((index, _)) = self.spec.externs.find(symbol) else {
-            return Err(format!(
-                "refers to `{symbol}`, which the object does not define"
-            ));
+            return Err(self.undefined("refers to", symbol));
         };
         let found = self.answers.externs.get(index).cloned();
         let found = found.unwrap_or(Ok(Found::Absent));
@@ -340,6 +336,23 @@ impl<'a> Layout<'a> {
         self.insns[at].imm = value as i32;
         self.insns[at + 1].imm = (value >> 32) as i32;
         Ok(())
+    }
+
+    /// A symbol that is neither here nor expected of the kernel.
+    fn undefined(&self, verb: &str, symbol: &str) -> String {
+        let common = self.spec.commons.contains(symbol);
+        let hint = match (&self.spec.btf, common) {
+            (_, true) => {
+                return format!(
+                    "{verb} `{symbol}`, a variable that no section has room for\n  try:  clang -fno-common, or a value: `{symbol} = 0`"
+                );
+            }
+            (None, false) => {
+                "\n  try:  clang -g, if the kernel has it: .BTF says what is expected of the kernel"
+            }
+            (Some(_), false) => "",
+        };
+        format!("{verb} `{symbol}`, which the object does not define{hint}")
     }
 
     /// The place of a module's BTF object among those of the program.

@@ -108,7 +108,11 @@ impl MapSpec {
 }
 
 /// Reads every map of `.maps`, in the order of the section.
-pub(super) fn read(object: &Object<'_>, btf: Option<&Btf>) -> Result<Vec<MapSpec>, ObjectError> {
+pub(super) fn read(
+    object: &Object<'_>,
+    btf: Option<&Btf>,
+    no_types: Option<&ObjectError>,
+) -> Result<Vec<MapSpec>, ObjectError> {
     let Some((index, section)) = object.section_named(".maps") else {
         return Ok(Vec::new());
     };
@@ -116,10 +120,15 @@ pub(super) fn read(object: &Object<'_>, btf: Option<&Btf>) -> Result<Vec<MapSpec
         return Ok(Vec::new());
     }
     let Some(btf) = btf else {
-        return Err(ObjectError::in_section(
-            ".maps",
-            "the object has no .BTF, which holds the maps' types",
-        ));
+        let cause = match no_types {
+            Some(why) if !why.section.is_empty() => {
+                format!("what the maps are stands in .BTF, and {why}")
+            }
+            Some(_) | None => {
+                "the object has no .BTF, which says what the maps are\n  try:  clang -g".to_string()
+            }
+        };
+        return Err(ObjectError::in_section(".maps", cause));
     };
     let Some((_, datasec)) = btf.datasec(".maps") else {
         return Err(ObjectError::in_section(

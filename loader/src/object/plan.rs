@@ -277,14 +277,16 @@ impl Spec {
             let function = &self.functions[index];
             (self.code[function.code].name.clone(), function.clone())
         };
-        let no_types = || "the object has no .BTF".to_string();
-        let (func_info, line_info) = match &self.btf {
-            Some(btf) => (
+        let (func_info, line_info) = match (&self.btf, self.records.absent()) {
+            (Some(btf), None) => (
                 self.records.func_info(&layout.placed, function),
                 self.records
                     .line_info(btf, &layout.insns, &layout.placed, function),
             ),
-            None => (Err(no_types()), Err(no_types())),
+            (_, why) => {
+                let why = why.unwrap_or_default().to_string();
+                (Err(why.clone()), Err(why))
+            }
         };
         Ok(ProgramPlan {
             name: program.name.clone(),

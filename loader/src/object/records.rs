@@ -21,6 +21,7 @@ pub(super) struct Records {
     func_info: HashMap<String, Vec<FuncInfo>>,
     line_info: HashMap<String, Vec<LineInfo>>,
     core_relos: HashMap<String, Vec<CoreRelo>>,
+    absent: Option<String>,
 }
 
 /// A function's place in a program.
@@ -50,16 +51,37 @@ impl std::fmt::Display for SourceLine {
 }
 
 impl Records {
-    pub(super) fn read(object: &Object<'_>, btf: Option<&Btf>) -> Result<Self, ObjectError> {
-        let (Some((_, section)), Some(btf)) = (object.section_named(".BTF.ext"), btf) else {
-            return Ok(Self::default());
+    /// Reads `.BTF.ext`. A broken one is left out, as by libbpf: programs load without.
+    pub(super) fn read(
+        object: &Object<'_>,
+        btf: Option<&Btf>,
+        no_types: Option<ObjectError>,
+    ) -> Self {
+        let absent = |why: String| Records {
+            absent: Some(why),
+            ..Self::default()
         };
-        let ext = BtfExt::parse(&relocated(object, section))?;
-        Ok(Records {
+        let Some(btf) = btf else {
+            return absent(no_types.map_or_else(String::new, |why| why.to_string()));
+        };
+        let Some((_, section)) = object.section_named(".BTF.ext") else {
+            return absent("the object has no .BTF.ext".into());
+        };
+        let ext = match BtfExt::parse(&relocated(object, section)) {
+            Ok(ext) => ext,
+            Err(error) => return absent(error.to_string()),
+        };
+        Records {
             func_info: by_section(&ext.func_info, btf),
             line_info: by_section(&ext.line_info, btf),
             core_relos: by_section(&ext.core_relos, btf),
-        })
+            absent: None,
+        }
+    }
+
+    /// Why there are none at all, where that is so.
+    pub(super) fn absent(&self) -> Option<&str> {
+        self.absent.as_deref()
     }
 
     /// Whether anything is to be looked up in the kernel's types.

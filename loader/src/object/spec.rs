@@ -1,11 +1,11 @@
 //! The object as it stands: programs, maps, data, license, types. Made once from the bytes; sizes and constants may then be
 //! changed before a [`super::Plan`] is made of it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use xdplb_linker::btf::Btf;
-use xdplb_linker::elf::{Object, SectionIndex};
+use xdplb_linker::elf::{Object, Place, SectionIndex};
 use xdplb_linker::insn::Insn;
 
 use super::data::{self, Global};
@@ -41,6 +41,8 @@ pub struct Spec {
     /// The names of sections that are neither code nor data, for messages.
     pub(super) other_sections: HashMap<SectionIndex, String>,
     pub(super) externs: Externs,
+    /// Variables that are in no section (C's tentative definitions).
+    pub(super) commons: HashSet<String>,
     pub(super) records: Records,
 }
 
@@ -86,9 +88,12 @@ impl Spec {
         identify::refuse_others(bytes)?;
         let object = Object::parse(bytes)?;
         bound_names(&object, bytes.len())?;
-        let mut btf = btf::read(&object)?;
+        let (mut btf, no_types) = match btf::read(&object) {
+            Ok(btf) => (Some(btf), None),
+            Err(error) => (None, Some(error)),
+        };
         let externs = Externs::read(&object, btf.as_mut());
-        let mut maps = maps::read(&object, btf.as_ref())?;
+        let mut maps = maps::read(&object, btf.as_ref(), no_types.as_ref())?;
         maps.extend(legacy::read(&object, btf.as_ref())?);
         maps.extend(data::read(&object, btf.as_ref()));
         maps.extend(externs.config_map(btf.as_ref()));
@@ -104,7 +109,7 @@ impl Spec {
             .filter(|(_, f)| f.len > 0)
             .map(|(index, f)| ((f.code, f.start), index))
             .collect();
-        let records = Records::read(&object, btf.as_ref())?;
+        let records = Records::read(&object, btf.as_ref(), no_types);
         Ok(Spec {
             name: String::new(),
             license: license(&object),
@@ -122,6 +127,12 @@ impl Spec {
                 .map(|(index, section)| (index, section.name.to_string()))
                 .collect(),
             externs,
+            commons: object
+                .symbols
+                .iter()
+                .filter(|symbol| symbol.place == Place::Common)
+                .map(|symbol| symbol.name.to_string())
+                .collect(),
             records,
         })
     }

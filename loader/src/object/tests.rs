@@ -334,3 +334,95 @@ proptest! {
         }
     }
 }
+
+/// An object of what `build::sample` has not: old maps, tail calls, what the kernel is to have, many kinds of programs.
+fn motley() -> Vec<u8> {
+    use xdplb_linker::btf::{FuncProto, Kind};
+    let words =
+        |words: [u32; 9]| -> Vec<u8> { words.iter().flat_map(|w| w.to_le_bytes()).collect() };
+    let mut b = Builder::new();
+    let int = b.integer("int", 4, 1);
+    let proto = b.btf.add(
+        "",
+        Kind::FuncProto(FuncProto {
+            returns: int,
+            params: vec![],
+        }),
+    );
+    let name = b.array(int, 3);
+    let config = b.composite("config", &[("limit", int), ("ports", name)]);
+    let mut main = Vec::from(load_address(1, 0));
+    main.extend(load_address(2, 0));
+    main.extend([call(-1), mov(0, 2), exit()]);
+    b.raw("maps", "inner", &words([2, 4, 8, 1, 0, 42, 0, 0, 0]), false)
+        .raw(
+            "maps",
+            "outer",
+            &words([12, 4, 4, 4, 0, 0, 2, 42, 0]),
+            false,
+        )
+        .raw("maps", "jumps", &words([3, 4, 4, 8, 0, 2, 0, 0, 0]), false)
+        .raw("maps/own", "", &words([1, 4, 4, 8, 0, 0, 0, 0, 0]), false)
+        .variable_of(".data.x", "settings", config, &[0; 16])
+        .variable_of(".struct_ops", "ops", config, &[0; 16])
+        .external(".kconfig", "CONFIG_HZ", int, true)
+        .external(".ksyms", "runqueues", int, true)
+        .external(".ksyms", "vfs_open", proto, true)
+        .function("xdp_main", "main", &main)
+        .function("2/7", "tail", &[mov(0, 2), exit()])
+        .function("fentry/vfs_open", "before", &[mov(0, 0), exit()])
+        .function("struct_ops/limit", "limit", &[mov(0, 0), exit()])
+        .relocate("xdp_main", 0, "CONFIG_HZ", IMM64)
+        .relocate("xdp_main", 2, "runqueues", IMM64)
+        .relocate("xdp_main", 4, "vfs_open", CALL)
+        .relocate(".struct_ops", 0, "limit", 2);
+    b.finish()
+}
+
+#[test]
+fn the_motley_object_is_planned() {
+    let mut spec = Spec::parse(&motley()).unwrap();
+    assert_eq!(spec.programs.len(), 4);
+    assert_eq!(spec.maps().len(), 6, "{:?}", spec.maps());
+    spec.set_value("settings.ports[2]", "7").unwrap();
+    let plan = spec.plan(&Target::default());
+    assert_eq!(plan.programs.len(), 2, "two need the kernel's types");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #[test]
+    fn mutated_motley_objects_never_panic(
+        flips in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..12),
+        text in "[-a-z0-9x:.\\[\\]\",]{0,12}",
+    ) {
+        let mut bytes = motley();
+        for (at, value) in flips {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        let Ok(mut spec) = Spec::parse(&bytes) else { return Ok(()) };
+        let mut target = Target::default();
+        // Any bytes that look like types are a kernel, this object's own too.
+        if let Some(btf) = spec.btf() {
+            target.types = KernelTypes::parse(btf.encode()).ok();
+        }
+        let names: Vec<String> = spec.global_names().map(str::to_string).collect();
+        for name in names {
+            let _ = spec.set_value(&name, &text);
+            let _ = spec.set_value(&format!("{name}{text}"), "1");
+        }
+        let _ = spec.needs();
+        let plan = spec.plan(&target);
+        let fds = plan.map_fds(vec![3; plan.maps.len()]).unwrap();
+        for program in &plan.programs {
+            let _ = program.instructions_with(&fds, &[4]);
+        }
+    }
+
+    #[test]
+    fn any_name_of_a_section_says_something(name in ".{0,24}") {
+        let _ = ProgramKind::of_section(&name);
+        let _ = ProgramKind::named(&name);
+    }
+}

@@ -338,6 +338,13 @@ impl Builder {
         self
     }
 
+    /// A tentative definition, as C compilers made them of `int x;` at the top level.
+    pub fn common(&mut self, name: &str, size: u64) -> &mut Self {
+        let (data, global) = (SymbolKind::Data, SymbolScope::Dynamic);
+        self.symbol(name, SymbolSection::Common, 4, size, data, global);
+        self
+    }
+
     /// Something that the kernel is to have: `.kconfig` or `.ksyms`, with its type; weak or not.
     pub fn external(&mut self, section: &str, name: &str, ty: TypeId, weak: bool) -> &mut Self {
         let symbol = self.object.add_symbol(Symbol {
