@@ -114,8 +114,14 @@ fn object<'a>(name: &str, bytes: &'a [u8]) -> Result<Object<'a>, LinkError> {
     Object::parse(bytes).map_err(|error| in_input(name, error))
 }
 
-fn module<'a>(name: String, object: Object<'a>) -> Result<Module<'a>, LinkError> {
-    match types(&object) {
+fn module<'a>(name: String, mut object: Object<'a>) -> Result<Module<'a>, LinkError> {
+    let types = types(&object);
+    // Applied, they are not looked at again; .BTF.ext has one for each source line, more than all code has.
+    let applied = object.sections.iter_mut();
+    for section in applied.filter(|section| section.name.starts_with(".BTF")) {
+        section.relocations = Vec::new();
+    }
+    match types {
         Ok(types) => Ok(Module {
             name,
             object,
