@@ -206,7 +206,7 @@ fn kernel_functions_are_called_by_number() {
         program.poisoned,
         [(
             InsnIndex(0),
-            "calls `vfs_close`, a function that this kernel does not have".to_string()
+            "calls `vfs_close`, a function that this kernel does not have".into()
         )]
     );
     let other = |b: &mut Builder| {

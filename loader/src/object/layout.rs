@@ -14,6 +14,7 @@
 //! ```
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use xdplb_linker::elf::SectionIndex;
 use xdplb_linker::insn::{self, Insn, InsnIndex};
@@ -47,7 +48,7 @@ pub(super) struct Layout<'a> {
     /// Where the address of a module's variable is wanted, and of which of `modules`.
     pub(super) module_variables: Vec<(InsnIndex, usize)>,
     /// Calls of what this kernel does not have, which must never be reached, and why.
-    pub(super) poisoned: Vec<(InsnIndex, String)>,
+    pub(super) poisoned: Vec<(InsnIndex, Arc<str>)>,
 }
 
 impl<'a> Layout<'a> {
@@ -290,7 +291,7 @@ impl<'a> Layout<'a> {
             // The verifier must find that it is never reached.
             Ok(Found::Absent | Found::Config(_) | Found::Address(_)) => {
                 let why = format!("calls `{symbol}`, a function that this kernel does not have");
-                self.poisoned.push((at, why));
+                self.poisoned.push((at, why.into()));
                 (0, POISON, 0)
             }
             Err(why) => return Err(format!("calls `{symbol}`: {why}")),

@@ -68,7 +68,7 @@ pub struct ProgramPlan {
     pub line_info: Result<Vec<LineInfo>, String>,
     /// Instructions that were replaced by a call the verifier refuses, since what they need of the kernel's types is not
     /// there, and why ([`super::core::explain`]).
-    pub poisoned: Vec<(InsnIndex, String)>,
+    pub poisoned: Vec<(InsnIndex, Arc<str>)>,
     /// The BTF objects (by id) of the modules whose functions or variables it uses. Calls name them by their place in the
     /// load's `fd_array`, which is [`ProgramPlan::fd_array`].
     pub modules: Vec<u32>,
@@ -316,7 +316,7 @@ impl Spec {
         layout: &mut Layout<'_>,
         target: &Target,
         core: &OnceCell<Relocations>,
-    ) -> Result<Vec<(InsnIndex, String)>, ObjectError> {
+    ) -> Result<Vec<(InsnIndex, Arc<str>)>, ObjectError> {
         let mut poisoned = Vec::new();
         let Some(btf) = &self.btf else {
             return Ok(poisoned);

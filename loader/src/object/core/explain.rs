@@ -1,5 +1,7 @@
 //! From the verifier's complaint about a poisoned instruction back to the relocation that failed.
 
+use std::sync::Arc;
+
 use xdplb_linker::insn::InsnIndex;
 
 use super::patch::POISON;
@@ -8,7 +10,7 @@ use super::patch::POISON;
 ///
 /// Kernels say `invalid func unknown#195896080` below the instruction they stopped at, and where instructions were not
 /// logged nothing else; then the only poisoned instruction is meant.
-pub fn explain<'a>(poisoned: &'a [(InsnIndex, String)], log: &str) -> Option<&'a str> {
+pub fn explain<'a>(poisoned: &'a [(InsnIndex, Arc<str>)], log: &str) -> Option<&'a str> {
     let call = format!("unknown#{POISON}");
     let mut stopped = None;
     let mut complained = false;
@@ -25,5 +27,5 @@ pub fn explain<'a>(poisoned: &'a [(InsnIndex, String)], log: &str) -> Option<&'a
         Some(at) => poisoned.iter().find(|(insn, _)| *insn == at),
         None => poisoned.first().filter(|_| poisoned.len() == 1),
     }
-    .map(|(_, why)| why.as_str())
+    .map(|(_, why)| &**why)
 }

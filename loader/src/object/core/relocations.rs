@@ -3,9 +3,11 @@
 //! Equal questions are answered once. Where several types of the kernel fit, their answers must agree; those that fit
 //! one path of the object are then the only ones for its other paths through the same type, as in libbpf.
 
+use std::cell::Cell;
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use xdplb_linker::btf::{Btf, StrId, TypeId};
+use xdplb_linker::btf::{Btf, MAX_TEXT, StrId, TypeId};
 use xdplb_linker::btf_ext::CoreRelo;
 use xdplb_linker::insn::{Insn, InsnIndex};
 
@@ -20,7 +22,10 @@ use super::view::{Types, essential};
 
 /// All of an object's relocations, answered.
 #[derive(Debug, Default)]
-pub struct Relocations(HashMap<Key, Resolved>);
+pub struct Relocations {
+    answers: HashMap<Key, Resolved>,
+    texts: Texts,
+}
 
 /// What makes relocations equal: root, path, question.
 type Key = (TypeId, StrId, u32);
@@ -30,9 +35,9 @@ enum Resolved {
     /// To be written into the instruction.
     Answer(Answer),
     /// The instruction must not run: why, and which candidates there were.
-    Nothing(String),
+    Nothing(Arc<str>),
     /// The program cannot be loaded.
-    Error(String),
+    Error(Arc<str>),
 }
 
 /// What became of an instruction.
@@ -41,7 +46,7 @@ pub enum Applied {
     /// It was rewritten for this kernel.
     Patched,
     /// It was replaced by a call that the verifier refuses if the program can get there; the text says why.
-    Poisoned(String),
+    Poisoned(Arc<str>),
 }
 
 impl Relocations {
@@ -64,6 +69,7 @@ impl Relocations {
             kernel,
             candidates: Candidates::find(local, roots, kernel),
             work: Work::default(),
+            texts: Texts::default(),
         };
         let mut resolved: HashMap<Key, Resolved> = HashMap::with_capacity(keys.len());
         for &key in &keys {
@@ -77,7 +83,10 @@ impl Relocations {
                 resolved.insert(key, answer);
             }
         }
-        Relocations(resolved)
+        Relocations {
+            answers: resolved,
+            texts: resolver.texts,
+        }
     }
 
     /// Puts the answer to `relo` (one of those given to [`Self::resolve`]) into the instruction at `at`. `Err` says why
@@ -90,13 +99,13 @@ impl Relocations {
         at: InsnIndex,
     ) -> Result<Applied, String> {
         let index = at.0 as usize;
-        let answer = match self.0.get(&(relo.type_id, relo.access, relo.kind)) {
+        let answer = match self.answers.get(&(relo.type_id, relo.access, relo.kind)) {
             Some(Resolved::Answer(answer)) => answer,
             Some(Resolved::Nothing(why)) => {
                 poison(insns, index);
                 return Ok(Applied::Poisoned(why.clone()));
             }
-            Some(Resolved::Error(why)) => return Err(why.clone()),
+            Some(Resolved::Error(why)) => return Err(why.to_string()),
             None => return Err("a CO-RE relocation was never looked up".into()),
         };
         match patch(insns, index, answer) {
@@ -104,12 +113,43 @@ impl Relocations {
             Err(Unpatched::Refused(cause)) => Err(format!("{}: {cause}", title(local, relo))),
             Err(Unpatched::Poisoned(cause)) => {
                 poison(insns, index);
-                Ok(Applied::Poisoned(format!(
-                    "{}: {cause}",
-                    title(local, relo)
-                )))
+                let why = || format!("{}: {cause}", title(local, relo));
+                Ok(Applied::Poisoned(self.texts.tell(why)))
             }
         }
+    }
+}
+
+/// The texts of one object's failures, which a made-up object could have a million long ones of.
+#[derive(Debug)]
+struct Texts {
+    /// Bytes that may still be told.
+    left: Cell<usize>,
+    /// What is said of all others.
+    short: Arc<str>,
+}
+
+impl Default for Texts {
+    fn default() -> Self {
+        Texts {
+            left: Cell::new(1 << 20),
+            short: "a CO-RE relocation failed, as many others of this object did".into(),
+        }
+    }
+}
+
+impl Texts {
+    fn tell(&self, text: impl FnOnce() -> String) -> Arc<str> {
+        if self.left.get() == 0 {
+            return self.short.clone();
+        }
+        let mut text = text();
+        if text.len() > MAX_TEXT {
+            text.truncate(text.floor_char_boundary(MAX_TEXT));
+            text.push('…');
+        }
+        self.left.set(self.left.get().saturating_sub(text.len()));
+        text.into()
     }
 }
 
@@ -134,6 +174,7 @@ struct Resolver<'a> {
     kernel: Kernel<'a>,
     candidates: Candidates<'a>,
     work: Work,
+    texts: Texts,
 }
 
 impl<'a> Resolver<'a> {
@@ -145,7 +186,8 @@ impl<'a> Resolver<'a> {
             kind: key.2,
         };
         self.answer(&relo).unwrap_or_else(|cause| {
-            Resolved::Error(format!("{}: {cause}", title(self.local, &relo)))
+            let text = || format!("{}: {cause}", title(self.local, &relo));
+            Resolved::Error(self.texts.tell(text))
         })
     }
 
@@ -160,7 +202,7 @@ impl<'a> Resolver<'a> {
             work: &self.work,
         };
         if question == Question::TypeIdLocal {
-            return resolved(alone.answer(question, &path, None)?, String::new);
+            return Ok(self.resolved(alone.answer(question, &path, None)?, String::new));
         }
         if local.name_of(relo.type_id).is_empty() {
             return Err("a type without a name cannot be looked up".into());
@@ -199,24 +241,24 @@ impl<'a> Resolver<'a> {
         }
         let Some((_, _, outcome)) = fitting.first() else {
             let outcome = alone.answer(question, &path, None)?;
-            return resolved(outcome, || {
+            return Ok(self.resolved(outcome, || {
                 let title = title(local, relo);
                 let list = list(&tried, &wanted(local, relo.type_id), self.kernel);
                 format!("{title} finds nothing in this kernel's types\n{list}")
-            });
+            }));
         };
         let outcome = outcome.clone();
         let kept = fitting.iter().map(|(candidate, _, _)| *candidate).collect();
         self.candidates.keep(relo.type_id, kept);
-        resolved(outcome, String::new)
+        Ok(self.resolved(outcome, String::new))
     }
-}
 
-fn resolved(outcome: Outcome, why: impl FnOnce() -> String) -> Result<Resolved, String> {
-    Ok(match outcome {
-        Outcome::Answer(answer) => Resolved::Answer(answer),
-        Outcome::Nothing => Resolved::Nothing(why()),
-    })
+    fn resolved(&self, outcome: Outcome, why: impl FnOnce() -> String) -> Resolved {
+        match outcome {
+            Outcome::Answer(answer) => Resolved::Answer(answer),
+            Outcome::Nothing => Resolved::Nothing(self.texts.tell(why)),
+        }
+    }
 }
 
 /// `struct sk_buff`, without a flavour: what the kernel was searched for.

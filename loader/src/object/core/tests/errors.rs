@@ -57,8 +57,8 @@ fn what_is_missing_poisons_the_instruction_and_is_told() {
 #[test]
 fn a_poisoned_instruction_is_found_again_in_the_log() {
     let poisoned = vec![
-        (InsnIndex(3), "three".to_string()),
-        (InsnIndex(9), "nine".to_string()),
+        (InsnIndex(3), "three".into()),
+        (InsnIndex(9), "nine".into()),
     ];
     let log = "8: (bf) r1 = r6\n9: (85) call unknown#195896080\ninvalid func unknown#195896080\nprocessed 9 insns\n";
     assert_eq!(explain(&poisoned, log), Some("nine"));
@@ -356,6 +356,41 @@ fn types_that_contain_themselves_end() {
     assert!(
         text.contains("a type refers to itself or to none"),
         "{text}"
+    );
+}
+
+#[test]
+fn endless_failures_are_told_in_bounded_space() {
+    let (mut local, _, kernel) = sample();
+    let int = local.int;
+    let name = "x".repeat(3000);
+    let relos: Vec<CoreRelo> = (0..1000)
+        .map(|number| CoreRelo {
+            insn_off: 0,
+            type_id: local.structure(&format!("{name}{number}"), 4, &[("a", int, 0, 0)]),
+            access: local.btf.strings.intern("0:0"),
+            kind: BYTE_OFF,
+        })
+        .collect();
+    let modules = Modules::default();
+    let kernel = Kernel {
+        types: Some(&kernel),
+        modules: &modules,
+    };
+    let all = Relocations::resolve(&local.btf, relos.iter(), kernel);
+    let mut told = 0;
+    let mut last = String::new();
+    for relo in &relos {
+        let mut insns = mov(0);
+        if let Ok(Applied::Poisoned(why)) = all.apply(&local.btf, relo, &mut insns, InsnIndex(0)) {
+            told += if why.len() > 100 { why.len() } else { 0 };
+            last = why.to_string();
+        }
+    }
+    assert!(told > 1 << 19 && told < 1 << 21, "{told}");
+    assert_eq!(
+        last,
+        "a CO-RE relocation failed, as many others of this object did"
     );
 }
 
