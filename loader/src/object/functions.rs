@@ -111,7 +111,7 @@ impl Found<'_> {
             return Err(error.clone());
         }
         let fail = |cause: String| Err(ObjectError::at(&code.name, self.start, cause));
-        if self.start % 8 != 0 || self.size % 8 != 0 || self.size == 0 {
+        if !self.start.is_multiple_of(8) || !self.size.is_multiple_of(8) || self.size == 0 {
             return fail(format!(
                 "function `{}` takes {} bytes: not whole instructions",
                 self.name, self.size

@@ -94,7 +94,7 @@ pub(super) fn references(
 
 /// Why a relocation cannot be of this instruction.
 fn misfit(relocation: &Relocation, insn: Option<&Insn>, name: &str) -> Option<String> {
-    if relocation.offset % Insn::SIZE as u64 != 0 {
+    if !relocation.offset.is_multiple_of(Insn::SIZE as u64) {
         return Some(format!(
             "the relocation against `{name}` is inside an instruction"
         ));
