@@ -7,12 +7,8 @@ use xdplb_linker::btf::{Btf, TypeId};
 use super::core::{Shape, TypeKind, Types, types_compatible};
 use super::externs::{Expected, Extern};
 use super::kconfig::{self, WRAPPERS};
+use super::similar;
 use super::{AttachTarget, KernelTypes, Needs, ProgramSpec, SectionKind, Spec, Target};
-
-/// How many similar names an error lists.
-const SIMILAR: usize = 3;
-/// How many missing names similar ones are looked for: each costs a look at all of the kernel's.
-const SOUGHT: usize = 8;
 
 /// An id among the kernel's types, or those of a module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -276,8 +272,12 @@ impl<'a> Names<'a> {
             }
         }
         if let (Some(types), false) = (&target.types, open.is_empty()) {
-            open.truncate(SOUGHT);
-            names.similar = similar(types, &open);
+            let missing: Vec<(TypeKind, &str, &str)> = open
+                .iter()
+                .map(|wanted| (wanted.kind, wanted.prefix, wanted.name.as_str()))
+                .collect();
+            let near = similar::names(types, &missing);
+            names.similar = open.into_iter().cloned().zip(near).collect();
         }
         names
     }
@@ -379,85 +379,5 @@ impl<'a> Names<'a> {
             text.push_str(&similar.join(", "));
         }
         text
-    }
-}
-
-/// For each missing name the kernel's nearest ones of its kind.
-fn similar(types: &KernelTypes, missing: &[&Wanted]) -> HashMap<Wanted, Vec<String>> {
-    let mut near: Vec<Vec<(usize, String)>> = vec![Vec::new(); missing.len()];
-    for number in types.first().0..=types.len() {
-        let Some(ty) = types.ty(TypeId(number)) else {
-            continue;
-        };
-        for (wanted, near) in missing.iter().zip(&mut near) {
-            if ty.kind() != wanted.kind {
-                continue;
-            }
-            let Some(name) = types.text(ty.name).strip_prefix(wanted.prefix) else {
-                continue;
-            };
-            let short = wanted
-                .name
-                .strip_prefix(wanted.prefix)
-                .unwrap_or(&wanted.name);
-            if let Some(distance) = distance(short, name) {
-                near.push((distance, name.to_string()));
-                near.sort();
-                near.truncate(SIMILAR);
-            }
-        }
-    }
-    missing
-        .iter()
-        .zip(near)
-        .map(|(wanted, near)| {
-            let names = near.into_iter().map(|(_, name)| name).collect();
-            ((*wanted).clone(), names)
-        })
-        .collect()
-}
-
-/// How far two names are apart, where they are like each other at all: one within the other, or few letters changed.
-fn distance(wanted: &str, has: &str) -> Option<usize> {
-    let (wanted, has) = (wanted.as_bytes(), has.as_bytes());
-    if wanted.len() > 128 || has.len() > 128 || has.is_empty() {
-        return None;
-    }
-    let difference = wanted.len().abs_diff(has.len());
-    let within = |long: &[u8], short: &[u8]| {
-        short.len() >= 5 && long.windows(short.len()).any(|window| window == short)
-    };
-    if within(has, wanted) || within(wanted, has) {
-        return (difference <= 16).then_some(difference);
-    }
-    let most = (wanted.len() / 4).min(3);
-    if difference > most {
-        return None;
-    }
-    // Levenshtein's table, a row at a time.
-    let mut row: Vec<usize> = (0..=has.len()).collect();
-    for (at, a) in wanted.iter().enumerate() {
-        let mut corner = row[0];
-        row[0] = at + 1;
-        for (column, b) in has.iter().enumerate() {
-            let changed = corner + usize::from(a != b);
-            corner = row[column + 1];
-            row[column + 1] = changed.min(row[column] + 1).min(corner + 1);
-        }
-    }
-    row.last().copied().filter(|&distance| distance <= most)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_similar_by_parts_or_by_letters() {
-        assert_eq!(distance("do_unlinkat", "do_unlinkat_x"), Some(2));
-        assert_eq!(distance("tcp_v4_rvc", "tcp_v4_rcv"), Some(2));
-        assert_eq!(distance("tcp_v4_rcv", "udp_v6_rcv_x"), None);
-        assert_eq!(distance("ab", "cd"), None);
-        assert_eq!(distance("", "x"), None);
     }
 }

@@ -28,12 +28,14 @@ mod layout;
 mod legacy;
 #[cfg(test)]
 mod legacy_tests;
+mod map_plan;
 mod maps;
 mod plan;
 mod program_kind;
 mod records;
 mod relocate;
 mod sections;
+mod similar;
 mod simplify;
 mod spec;
 mod struct_ops;
