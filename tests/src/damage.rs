@@ -117,10 +117,9 @@ impl<'a> Patient<'a> {
                 }
             }
             8 | 9 => {
-                if let Some(at) = self.telling_place(random) {
-                    if let Some(byte) = bytes.get_mut(at) {
-                        *byte = byte.wrapping_add([1, 0xff, 4, 8, 0x80][random.below(5)]);
-                    }
+                let at = self.telling_place(random);
+                if let Some(byte) = at.and_then(|at| bytes.get_mut(at)) {
+                    *byte = byte.wrapping_add([1, 0xff, 4, 8, 0x80][random.below(5)]);
                 }
             }
             10 => {

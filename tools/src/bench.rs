@@ -11,17 +11,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Builds, measures, prints.
-pub fn bench() -> Result<()> {
+pub fn bench(part: Option<&str>) -> Result<()> {
     let twin = compile_twin()?;
     let binary = build::build()?;
     let measure = build_measure()?;
+    crate::compare::object_set()?;
     run::step("bench");
     let mut command = Privilege::of_this_process().command(
         "env",
         "network namespaces and BPF programs, to measure them",
     )?;
     command.arg(format!("XDPLB_LOAD={}", binary.display()));
-    run::ok(command.arg(measure).arg(twin))
+    run::ok(command.arg(measure).arg(twin).args(part))
 }
 
 /// The C twin as an object for the kernel.

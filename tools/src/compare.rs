@@ -5,10 +5,28 @@ use crate::privilege::Privilege;
 use crate::{build, run, workspace};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
+use std::process::Command;
 
 /// Builds what is to be compared, then compares.
 pub fn compare() -> Result<()> {
     let binary = build::build()?;
+    let table = object_set()?;
+    let aya = match build_aya() {
+        Ok(helper) => Some(helper),
+        Err(error) => {
+            println!("aya cannot be built here, its column stays empty: {error:#}");
+            None
+        }
+    };
+    run::step("compare");
+    let why = "BPF programs, to load them by three loaders";
+    let mut command = Privilege::of_this_process().command("env", why)?;
+    command.arg(format!("XDPLB_LOAD={}", binary.display()));
+    run::ok(command.arg(table).args(aya))
+}
+
+/// Builds the object set, as the user's; returns the program that compares.
+pub fn object_set() -> Result<PathBuf> {
     run::step("object set");
     let programs = workspace::executables(workspace::cargo().args([
         "build",
@@ -23,20 +41,8 @@ pub fn compare() -> Result<()> {
             .map(|program| program.file.clone())
             .with_context(|| format!("cargo build: it built no `{name}`"))
     };
-    let (objects, table) = (find("xdplb-objects")?, find("xdplb-compare")?);
-    run::read(&mut std::process::Command::new(objects))?;
-    let aya = match build_aya() {
-        Ok(helper) => Some(helper),
-        Err(error) => {
-            println!("aya cannot be built here, its column stays empty: {error:#}");
-            None
-        }
-    };
-    run::step("compare");
-    let why = "BPF programs, to load them by three loaders";
-    let mut command = Privilege::of_this_process().command("env", why)?;
-    command.arg(format!("XDPLB_LOAD={}", binary.display()));
-    run::ok(command.arg(table).args(aya))
+    run::read(&mut Command::new(find("xdplb-objects")?))?;
+    find("xdplb-compare")
 }
 
 /// The program around aya.

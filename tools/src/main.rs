@@ -49,8 +49,12 @@ enum Task {
     Demo,
     /// Formatting, clippy, tidy, host tests, kernel tests, namespace tests
     Test,
-    /// Measure what the README reports: a packet, a start, requests a second
-    Bench,
+    /// Measure what the README reports: a packet, a start, requests a second, linking and loading beside libbpf
+    Bench {
+        /// Only this table
+        #[arg(value_parser = ["packets", "start", "http", "toolchain"])]
+        part: Option<String>,
+    },
     /// The static binary on other kernels: 5.10, 6.1, 6.12, newest; each fetched once, booted with nothing else in it
     Kernels {
         /// Which of them; default: all
@@ -89,7 +93,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Bpf { krate } => bpf::bpf(&krate),
         Task::Demo => demo::demo(),
         Task::Test => test::test(),
-        Task::Bench => bench::bench(),
+        Task::Bench { part } => bench::bench(part.as_deref()),
         Task::Kernels { names } => kernels::kernels(&names),
         Task::Compare => compare::compare(),
         Task::Tidy => tidy::tidy(),

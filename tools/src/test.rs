@@ -5,7 +5,7 @@
 use crate::privilege::Privilege;
 use crate::setup::{self, Need};
 use crate::workspace::Executable;
-use crate::{build, kernels, run, tidy, workspace};
+use crate::{build, compare, kernels, run, tidy, workspace};
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::Path;
@@ -37,7 +37,7 @@ pub fn test() -> Result<()> {
         cargo(&["test", "--quiet", "--workspace", "--doc"])
     })?;
 
-    stage("object set", object_set)?;
+    stage("object set", || compare::object_set().map(drop))?;
     stage("corruption", corruption)?;
 
     let binary = stage("static binary", build::build)?;
@@ -82,20 +82,6 @@ fn build_tests() -> Result<Vec<Executable>> {
     tests.retain(|test| is_test(&test.file) && test.target != CORRUPTION);
     tests.sort_by(|a, b| (&a.package, &a.target).cmp(&(&b.package, &b.target)));
     Ok(tests)
-}
-
-/// Built as the user's, before root's tests read it.
-fn object_set() -> Result<()> {
-    run::step("object set");
-    let objects = [
-        "run",
-        "--quiet",
-        "-p",
-        "xdplb-tests",
-        "--bin",
-        "xdplb-objects",
-    ];
-    run::read(workspace::cargo().args(objects)).map(drop)
 }
 
 /// Ten thousand damages to every object of the set, by a test that is built for speed with every check on.

@@ -1,4 +1,5 @@
-//! The measuring part of `cargo xtask bench`, run as root: `xdplb-bench TWIN.o` prints tables. XDPLB_LOAD names the command, as in the tests.
+//! The measuring part of `cargo xtask bench`, run as root: `xdplb-bench TWIN.o [PART]` prints tables, one or all. XDPLB_LOAD
+//! names the command, as in the tests; `xdplb-ld` lies beside it.
 //!
 //! Everything happens in namespaces without names, which go with this process. Figures to be compared are measured by
 //! turns in one run, and what is printed of each is the median.
@@ -8,12 +9,16 @@ mod http;
 mod packets;
 mod restore;
 mod start;
+mod toolchain;
 
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use xdplb_tests::balancer;
 use xdplb_tests::netns::Netns;
+
+/// The tables, in the order in which they are printed.
+const PARTS: [&str; 4] = ["packets", "start", "http", "toolchain"];
 
 fn main() -> ExitCode {
     match bench() {
@@ -27,8 +32,10 @@ fn main() -> ExitCode {
 
 fn bench() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [twin] = arguments.as_slice() else {
-        bail!("usage: xdplb-bench TWIN.o");
+    let (twin, part) = match arguments.as_slice() {
+        [twin] => (twin, None),
+        [twin, part] if PARTS.contains(&part.as_str()) => (twin, Some(part.as_str())),
+        _ => bail!("usage: xdplb-bench TWIN.o [{}]", PARTS.join("|")),
     };
     let binary = balancer::binary()?;
     let twin = std::fs::read(twin).with_context(|| twin.clone())?;
@@ -40,8 +47,15 @@ fn bench() -> Result<()> {
         system.release().display(),
         system.machine().display()
     );
-    println!("{}", Netns::new("lb")?.run(|| packets::report(&twin))?);
-    println!("{}", start::report(&binary)?);
-    println!("{}", http::report()?);
+    let wanted = |name: &&str| part.is_none_or(|part| part == *name);
+    for name in PARTS.into_iter().filter(wanted) {
+        let table = match name {
+            "packets" => Netns::new("lb")?.run(|| packets::report(&twin))?,
+            "start" => start::report(&binary)?,
+            "http" => http::report()?,
+            _ => toolchain::report(&binary.with_file_name("xdplb-ld"), &binary)?,
+        };
+        println!("{table}");
+    }
     Ok(())
 }
