@@ -29,6 +29,9 @@ fn read(bytes: &[u8]) {
     };
     assert_eq!(Btf::parse(&btf.encode()).ok().as_ref(), Some(&btf));
     let repaired = repair(btf);
-    assert_eq!(Btf::parse(&repaired.encode()).ok().as_ref(), Some(&repaired));
+    assert_eq!(
+        Btf::parse(&repaired.encode()).ok().as_ref(),
+        Some(&repaired)
+    );
     assert_eq!(repair(repaired.clone()), repaired);
 }

@@ -13,7 +13,10 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = spec.needs();
     let _ = spec.plan(&Target::default());
     let object = Object::parse(bytes);
-    let btf = object.as_ref().ok().and_then(|object| object.section_named(".BTF"));
+    let btf = object
+        .as_ref()
+        .ok()
+        .and_then(|object| object.section_named(".BTF"));
     let types = btf.and_then(|(_, section)| KernelTypes::parse(section.data.to_vec()).ok());
     let _ = spec.plan(&Target {
         types,
