@@ -28,7 +28,15 @@ struct Findings {
     doubts: Vec<(AtomId, u64, Refusal)>,
 }
 
+/// Findings of one link: what fails more often than this has one cause, and each costs a search for its source line.
+const MAX_FINDINGS: usize = 200;
+
 impl Findings {
+    /// Whether enough was found.
+    fn is_full(&self) -> bool {
+        self.refused.len().max(self.doubts.len()) >= MAX_FINDINGS
+    }
+
     /// Refused, unless the command line says that this check only warns.
     fn refuse(&mut self, view: &View<'_, '_>, at: (AtomId, u64), refusal: Refusal) {
         let allowed = refusal
@@ -45,7 +53,9 @@ impl Findings {
 
     /// What one place shows, without more evidence than the place itself.
     fn found(&mut self, view: &View<'_, '_>, id: AtomId, offset: u64, problem: Problem) {
-        self.refuse(view, (id, offset), view.refusal(id, offset, problem));
+        if !self.is_full() {
+            self.refuse(view, (id, offset), view.refusal(id, offset, problem));
+        }
     }
 
     fn warn(&mut self, at: (AtomId, u64), refusal: Refusal) {

@@ -15,6 +15,9 @@ use super::{Options, Site};
 use crate::btf::{FuncProto, Kind};
 use crate::insn::{Insn, InsnIndex};
 
+/// Calls on the way to a place that are shown.
+const MAX_CALLERS: usize = 32;
+
 /// The link after [`super::live::mark`].
 pub(super) struct View<'v, 'a> {
     pub(super) modules: &'v [Module<'a>],
@@ -86,7 +89,7 @@ impl<'v, 'a> View<'v, 'a> {
     pub(super) fn site(&self, id: AtomId, offset: u64) -> Box<Site> {
         let mut callers = Vec::new();
         let way = self.live.way(id, offset);
-        for (by, at) in way.iter().rev().skip(1) {
+        for (by, at) in way.iter().rev().skip(1).take(MAX_CALLERS) {
             callers.push(self.caller(*by, *at));
         }
         Box::new(Site {

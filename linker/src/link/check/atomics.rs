@@ -21,15 +21,20 @@ use crate::link::resolve::Target;
 use crate::link::source::SourceLine;
 use crate::link::view::View;
 
+/// Instructions that are looked at for the atomics of one function. Compiled code takes a few for each; only code that
+/// is made of atomics takes more, and then the last of them go unchecked.
+const MAX_STEPS: usize = 4_000_000;
+
 /// Checks one function, whose jumps stay within it.
 pub(super) fn check(view: &View<'_, '_>, id: AtomId, insns: &[Insn], findings: &mut Findings) {
     let mut seen = Vec::new();
+    let mut steps = 0;
     for step in crate::insn::steps(insns) {
-        if !is_non_fetching_atomic(step.insn) {
+        if !is_non_fetching_atomic(step.insn) || steps > MAX_STEPS || findings.is_full() {
             continue;
         }
         let at = step.at.0 as usize;
-        let Some(reader) = reader(view, id, insns, at, &mut seen) else {
+        let Some(reader) = reader(view, id, insns, at, &mut seen, &mut steps) else {
             continue;
         };
         let offset = step.at.byte_offset();
@@ -58,12 +63,14 @@ fn reader(
     insns: &[Insn],
     at: usize,
     seen: &mut Vec<usize>,
+    steps: &mut usize,
 ) -> Option<usize> {
     let register = insns[at].src;
     // Marks by the number of the search: nothing to clear between two.
     seen.resize(insns.len(), usize::MAX);
     let mut open: Vec<usize> = successors(at, insns[at]).collect();
     while let Some(here) = open.pop() {
+        *steps += 1;
         let (Some(insn), Some(seen)) = (insns.get(here), seen.get_mut(here)) else {
             continue;
         };

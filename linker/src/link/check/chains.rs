@@ -21,6 +21,9 @@ const MAX_ABOVE_TAIL_CALL: u64 = 256;
 /// `BPF_COMPLEXITY_LIMIT_INSNS`: instructions of a program and all that it calls.
 const MAX_INSNS: u64 = 1_000_000;
 
+/// Calls of a chain that are shown.
+const MAX_LINES: usize = 32;
+
 pub(super) fn check(view: &View<'_, '_>, calls: &Calls, findings: &mut Findings) {
     for top in &calls.tops {
         too_many(view, calls, *top, findings);
@@ -68,7 +71,7 @@ fn recursion(view: &View<'_, '_>, circle: &[(AtomId, Call)], findings: &mut Find
         return;
     };
     let mut refusal = view.refusal(*id, call.offset, Problem::Recursion);
-    for (id, call) in &turned {
+    for (id, call) in turned.iter().take(MAX_LINES) {
         let caller = view.caller(*id, call.offset);
         refusal.notes.push(format!(
             "`{}` is called by {caller}",
@@ -103,6 +106,9 @@ impl Chains<'_, '_, '_> {
     fn depth(&self, findings: &mut Findings) {
         let heaviest = self.calls.heaviest(self.order, |_| 1);
         for top in &self.calls.tops {
+            if findings.is_full() {
+                return;
+            }
             let Some((depth, _)) = heaviest.get(top).filter(|(depth, _)| *depth > MAX_FRAMES)
             else {
                 continue;
@@ -126,6 +132,9 @@ impl Chains<'_, '_, '_> {
             .calls
             .heaviest(self.order, |id| rounded(self.bytes(id), 32));
         for top in &self.calls.tops {
+            if findings.is_full() {
+                return;
+            }
             let (Some((least, _)), Some((most, _))) = (exact.get(top), coarse.get(top)) else {
                 continue;
             };
@@ -235,12 +244,17 @@ impl Chains<'_, '_, '_> {
             let (Some(offset), Some(_)) = (tail_call, by) else {
                 continue;
             };
+            if findings.is_full() {
+                return;
+            }
             if *used >= MAX_ABOVE_TAIL_CALL {
                 let mut refusal =
                     self.view
                         .refusal(*id, offset, Problem::TailCallStack(*used as u32));
                 let mut here = *by;
-                while let Some((caller, at)) = here {
+                while let Some((caller, at)) = here
+                    && refusal.notes.len() < MAX_LINES
+                {
                     let caller_text = self.view.caller(caller, at);
                     refusal
                         .notes
@@ -293,6 +307,10 @@ impl Chains<'_, '_, '_> {
                     Some(source) => source.to_string(),
                     None => format!("insn {}", call.offset / Insn::SIZE as u64),
                 };
+            }
+            if lines.len() >= MAX_LINES {
+                lines.push("and so on".to_owned());
+                break;
             }
             lines.push(line);
             here = call.map(|call| call.callee);

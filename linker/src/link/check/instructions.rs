@@ -51,6 +51,9 @@ pub(super) fn check(
             found += 1;
         } else if let Some(problem) = form(&step).or_else(|| call(view, id, &step)) {
             sound &= !matches!(problem, Problem::CutCode);
+            if findings.is_full() {
+                return false;
+            }
             if only_where_it_walks(&problem) {
                 findings.warn((id, offset), view.refusal(id, offset, problem));
             } else {

@@ -42,6 +42,9 @@ pub(super) fn check(view: &View<'_, '_>, findings: &mut Findings) {
         callers(view)
     };
     while let Some((id, offset, through)) = open.pop() {
+        if findings.is_full() {
+            return;
+        }
         let above = &callers[id.0];
         if is_library(&view.name(id)) && !above.is_empty() {
             if climbed.insert(id) {

@@ -41,6 +41,9 @@ pub(super) fn check(view: &View<'_, '_>, findings: &mut Findings) {
         let Some((id, offset)) = places.first().copied() else {
             continue;
         };
+        if findings.is_full() {
+            return;
+        }
         let mut refusal = view.refusal(id, offset, Problem::Undefined(name));
         for (id, offset) in places.iter().skip(1).take(MAX_OTHERS) {
             let caller = view.caller(*id, *offset);
