@@ -7,7 +7,7 @@ use xdplb_linker::btf::TypeId;
 
 use super::types::Types;
 use super::{LoadError, LoadOptions, Observer, Step, fit};
-use crate::kernel::{self, Map, MapDefinition, MapShape, TypeIds, Update};
+use crate::kernel::{self, KernelError, Map, MapDefinition, MapShape, TypeIds, Update};
 use crate::object::{Freeze, MapPlan, MapSpec, Pinning};
 use crate::uapi::{MapType, map_flags};
 
@@ -122,14 +122,13 @@ fn create_map(
                 shape: fit::shape(plan, inner, observer)?,
                 numa_node: inner.numa_node,
                 types: type_ids(inner, types),
-                inner: None,
                 ..MapDefinition::default()
             };
-            Some(Map::create(&definition)?)
+            Some(with_types_or_without(plan, definition, observer)?)
         }
         None => None,
     };
-    let mut definition = MapDefinition {
+    let definition = MapDefinition {
         name: &plan.kernel_name,
         shape,
         numa_node: spec.numa_node,
@@ -137,27 +136,34 @@ fn create_map(
         inner: inner.as_ref(),
         ..MapDefinition::default()
     };
-    match Map::create(&definition) {
-        // Some map types refuse types that others take: the map itself works without them.
-        Err(error)
-            if definition.types.is_some() && error.errno() == Some(nix::errno::Errno::EINVAL) =>
-        {
-            definition.types = None;
-            let map = Map::create(&definition).map_err(|_| error)?;
-            observer.step(&Step::MapTypesLeftOut { map: plan });
-            Ok(map)
-        }
-        result => Ok(result?),
-    }
+    Ok(with_types_or_without(plan, definition, observer)?)
 }
 
-/// Both ids or none; only an array with one value (global data) may have a value type alone (`array_map_check_btf`).
+/// Some map types refuse types that others take, and some kernels refuse some types: the map itself works without them.
+fn with_types_or_without(
+    plan: &MapPlan,
+    mut definition: MapDefinition<'_>,
+    observer: &mut dyn Observer,
+) -> Result<Map, KernelError> {
+    let error = match Map::create(&definition) {
+        Ok(map) => return Ok(map),
+        Err(error) => error,
+    };
+    if definition.types.is_none() || matches!(error, KernelError::Permission { .. }) {
+        return Err(error);
+    }
+    definition.types = None;
+    // Where that does not help the types were not what was wrong.
+    let map = Map::create(&definition).map_err(|_| error)?;
+    observer.step(&Step::MapTypesLeftOut { map: plan });
+    Ok(map)
+}
+
+/// The value's type and, where the object says it, the key's: a value can have a lock or a timer in it, which programs may
+/// use only where the kernel knows the type. Which maps may do without a key's type is the kernel's to say (`map_check_btf`).
 fn type_ids<'a>(spec: &MapSpec, types: &'a Types) -> Option<TypeIds<'a>> {
     let btf = types.btf()?;
-    let value = spec.value_type != TypeId::VOID;
-    let key = spec.key_type != TypeId::VOID
-        || (spec.map_type == MapType::ARRAY && spec.name.starts_with('.'));
-    (key && value).then_some(TypeIds {
+    (spec.value_type != TypeId::VOID).then_some(TypeIds {
         btf,
         key: spec.key_type.0,
         value: spec.value_type.0,
