@@ -84,13 +84,13 @@ fn simplified_types_are_taken_by_the_kernel() {
     assert_eq!(
         replaced,
         [
-            "DATASEC as STRUCT (the kernel knows it from Linux 5.2)",
+            "DATASEC as STRUCT (the kernel knows it from Linux 5.2): 2 types",
             "ENUM64 as UNION (the kernel knows it from Linux 6.0)",
             "FLOAT as STRUCT (the kernel knows it from Linux 5.13)",
             "FUNC as TYPEDEF (the kernel knows it from Linux 5.0)",
             "FUNC_PROTO as ENUM (the kernel knows it from Linux 5.0)",
             "TYPE_TAG as CONST (the kernel knows it from Linux 5.17)",
-            "VAR as INT (the kernel knows it from Linux 5.2)",
+            "VAR as INT (the kernel knows it from Linux 5.2): 2 types",
         ]
     );
     Btf::load(&simple.encode()).unwrap();
