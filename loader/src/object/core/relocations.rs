@@ -145,7 +145,8 @@ impl Texts {
         }
         let mut text = text();
         if text.len() > MAX_TEXT {
-            text.truncate(text.floor_char_boundary(MAX_TEXT));
+            let whole = (0..=MAX_TEXT).rev().find(|&at| text.is_char_boundary(at));
+            text.truncate(whole.unwrap_or(0));
             text.push('…');
         }
         self.left.set(self.left.get().saturating_sub(text.len()));
