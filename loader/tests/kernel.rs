@@ -58,6 +58,10 @@ fn a_program_runs_on_bytes() {
         })
         .unwrap();
     assert_eq!(result.data, PACKET);
+    // 5.10 runs it on any number of bytes.
+    if support::kernel_version() < (6, 1) {
+        return;
+    }
     assert_eq!(
         pass.test_run(&TestRun {
             data: &[0; 3],
@@ -116,7 +120,7 @@ fn a_log_longer_than_the_first_buffer_is_whole() {
         "{} bytes",
         rejection.log.len()
     );
-    assert!(rejection.log.contains("\n0: (61)") && rejection.log.contains("4001: (71)"));
+    assert!(rejection.log.contains("0: (61)") && rejection.log.contains("4001: (71)"));
 }
 
 #[test]

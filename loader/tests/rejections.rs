@@ -502,16 +502,17 @@ fn rejections_are_put_into_words() {
         ),
     ];
     let running = support::kernel_version();
+    let mut without = Vec::new();
     for (says, words, program_type, insns) in cases {
         let text = rejection(program_type, &insns);
-        assert!(text.contains("\n  in words: "), "no words: {text}");
-        if running >= (6, 18) {
-            assert!(
-                text.contains(says) && text.contains(words),
-                "{says}, {words}: {text}"
-            );
+        let newest_known = (6, 18)..=(6, 19);
+        if !text.contains("\n  in words: ")
+            || newest_known.contains(&running) && !(text.contains(says) && text.contains(words))
+        {
+            without.push(format!("{says}, {words}: {text}"));
         }
     }
+    assert!(without.is_empty(), "without words: {}", without.join("\n"));
 }
 
 #[test]
@@ -526,8 +527,11 @@ fn a_program_that_takes_too_long_says_so_with_the_end_of_its_log() {
     ];
     let text = rejection(ProgramType::XDP, &insns);
     assert!(text.contains("\n  BPF program is too large. Processed 1000001 insn\n  in words: the verifier gave up after 1000001 instructions"), "{text}");
+    // Before, a log of this length is lost but for the reason.
     assert!(
-        text.contains("earlier lines omitted; --verifier-log shows all)\n  try:  bound loops"),
+        support::kernel_version() < (6, 4)
+            || text
+                .contains("earlier lines omitted; --verifier-log shows all)\n  try:  bound loops"),
         "{text}"
     );
 }

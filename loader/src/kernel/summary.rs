@@ -20,6 +20,8 @@ pub struct LogSummary {
     pub state: Vec<String>,
     /// The verifier's own words.
     pub reason: Vec<String>,
+    /// What the kernel itself explains, from Linux 7.3: its `Reason:` and its `Suggestion:`.
+    pub report: Option<(String, Option<String>)>,
     /// How many lines of the log are not shown.
     pub omitted: usize,
 }
@@ -33,7 +35,14 @@ impl LogSummary {
             .iter()
             .rposition(|line| !line.is_empty() && !is_statistics(line))
             .map_or(0, |last| last + 1);
-        let lines = &lines[..end];
+        let all = &lines[..end];
+        // The kernel's own report repeats what stands before it, with more words.
+        let report_at = all.iter().rposition(|line| line.starts_with(REPORT));
+        let until = report_at.map_or(all.len(), |at| {
+            let before = all[..at].iter().rposition(|line| !line.is_empty());
+            before.map_or(0, |last| last + 1)
+        });
+        let lines = &all[..until];
         let insn_at = lines.iter().rposition(|line| insn_number(line).is_some());
         let mut summary = LogSummary::default();
         let mut reason_from = insn_at.map_or(0, |at| at + 1);
@@ -67,7 +76,11 @@ impl LogSummary {
         let keep = reason.len().saturating_sub(REASON_LINES);
         summary.reason = reason[keep..].to_vec();
         let shown = summary.reason.len() + usize::from(summary.insn_line.is_some());
-        summary.omitted = lines.len().saturating_sub(shown);
+        summary.omitted = all.len().saturating_sub(shown);
+        summary.report = report_at.and_then(|at| {
+            let reason = paragraph("Reason:", &all[at..])?;
+            Some((reason, paragraph("Suggestion:", &all[at..])))
+        });
         summary.name_the_insn();
         if let Some(at) = insn_at {
             summary.state = state_of(&summary.registers(), &lines[..at], lines.get(at + 1));
@@ -109,6 +122,21 @@ impl LogSummary {
         }
         found
     }
+}
+
+/// How the kernel's own report begins.
+const REPORT: &str = "Verification failed: ";
+
+/// The indented lines below a heading of the report, as one, without capital letter and full stop.
+fn paragraph(heading: &str, report: &[&str]) -> Option<String> {
+    let from = report.iter().position(|line| *line == heading)? + 1;
+    let text: Vec<&str> = report[from..]
+        .iter()
+        .take_while(|line| line.starts_with("  "))
+        .map(|line| line.trim())
+        .collect();
+    let text = super::error::lower_first(text.join(" ").trim_end_matches('.'));
+    (!text.is_empty()).then_some(text)
 }
 
 /// What the lines before the instruction last said about each of the registers. Only where the log prints the state of each
@@ -280,6 +308,44 @@ R0 invalid mem access 'scalar'
     fn a_call_leaves_nothing_in_its_arguments() {
         let log = "0: (bf) r6 = r1 ; R1=ctx() R6=ctx()\n1: (85) call bpf_get_prandom_u32#7 ; R0=scalar()\n2: (bf) r0 = r1\nR1 !read_ok\n";
         assert_eq!(LogSummary::of(log).state, ["R0=scalar()"]);
+    }
+
+    #[test]
+    fn the_report_of_a_newer_kernel_stands_beside_its_sentence() {
+        // Linux 7.3.
+        let log = "\
+0: (61) r1 = *(u32 *)(r1 +0)          ; R1=pkt(r=0)
+1: (71) r0 = *(u8 *)(r1 +23)
+invalid access to packet, off=23 size=1, R1(id=0,off=23,r=0)
+R1 min value is outside of the allowed memory range
+
+Verification failed: Memory Safety: Access outside bounds
+
+Reason:
+  The verifier cannot prove offset + access_size <= object_size. Here, the minimal bound for a
+  memory access is 23.
+
+At:
+  insn 1
+       | ^-- error: access may be outside object bounds
+  Instruction context:
+  >>> 1 | (71) r0 = *(u8 *)(r1 +23)
+
+Suggestion:
+  Add or adjust a bounds check that proves offset + access_size stays within the object.
+
+processed 2 insns (limit 1000000) max_states_per_insn 0
+";
+        let summary = LogSummary::of(log);
+        assert_eq!(summary.reason.len(), 2);
+        assert_eq!((summary.insn, summary.omitted), (Some(1), 16));
+        assert_eq!(
+            summary.report,
+            Some((
+                "the verifier cannot prove offset + access_size <= object_size. Here, the minimal bound for a memory access is 23".into(),
+                Some("add or adjust a bounds check that proves offset + access_size stays within the object".into())
+            ))
+        );
     }
 
     #[test]

@@ -18,8 +18,12 @@ pub struct InWords {
 
 /// Finds the words for a summed-up log of a program of this type.
 pub(super) fn find(summary: &LogSummary, program_type: ProgramType) -> Option<InWords> {
-    let (_, words) = find_row(summary, program_type)?;
-    Some(words)
+    if let Some((_, words)) = find_row(summary, program_type) {
+        return Some(words);
+    }
+    // A kernel that explains itself has words for what the table has none.
+    let (meaning, cure) = summary.report.clone()?;
+    Some(InWords { meaning, cure })
 }
 
 fn find_row(summary: &LogSummary, program_type: ProgramType) -> Option<(usize, InWords)> {
@@ -152,6 +156,7 @@ const ROWS: &[Row] = rows! {
     "math between * pointer and register with unbounded min value" => usual("a number that can be negative without limit is added to a `{0}` pointer", BOUND);
     "value * makes * pointer be out of bounds" => usual("the number added to a `{1}` pointer can be too large ({0})", BOUND);
     "R* invalid zero-sized read" => usual("the length in R{0} can be 0, and the helper takes no empty memory", "leave before the call when the length is 0");
+    "invalid zero-sized read" => usual("the length of the memory that is passed can be 0, and the helper takes no empty memory", "leave before the call when the length is 0");
     "R* is not a known constant" => means("R{0} must be one number, known when the program is loaded");
     "invalid access to map value, value_size=* off=* size=*" => means("an access of size {2} at offset {1} is not inside the map's values of {0} bytes");
     "invalid access to memory, mem_size=* off=* size=*" => means("an access of size {2} at offset {1} is not inside the memory of {0} bytes");

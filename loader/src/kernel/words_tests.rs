@@ -46,6 +46,9 @@ const CASES: &[Case] = &[
         "the number added to a `map_value` pointer can be too large (2147483648) | make the variable unsigned and bound it right before: `if (i >= MAX) return …`, or `i &= MAX - 1`"),
     (XDP, "", "R2 invalid zero-sized read: u64=[0,7]",
         "the length in R2 can be 0, and the helper takes no empty memory | leave before the call when the length is 0"),
+    // 5.10
+    (XDP, "", "invalid zero-sized read",
+        "the length of the memory that is passed can be 0, and the helper takes no empty memory | leave before the call when the length is 0"),
     (XDP, "", "R2 is not a known constant'",
         "R2 must be one number, known when the program is loaded"),
     (XDP, "", "invalid access to map value, value_size=8 off=8 size=8",
@@ -224,4 +227,15 @@ fn a_sentence_that_is_not_in_the_table_has_no_words() {
     let summary = LogSummary::of("the verifier of 2040 says something new\n");
     assert_eq!(find(&summary, XDP), None);
     assert_eq!(find(&LogSummary::default(), XDP), None);
+}
+
+#[test]
+fn a_kernel_that_explains_itself_is_quoted_where_the_table_ends() {
+    let log =
+        "something new\n\nVerification failed: Policy: New\n\nReason:\n  It is not allowed.\n";
+    let words = find(&LogSummary::of(log), XDP).unwrap();
+    assert_eq!(
+        (words.meaning.as_str(), words.cure),
+        ("it is not allowed", None)
+    );
 }
