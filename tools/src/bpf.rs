@@ -97,11 +97,14 @@ fn build(compiler: &Compiler, linker: &Path, manifest: &Path) -> Result<Command>
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap_or_default();
     let version = format!("--cfg=xdplb_ld=\"{}\"", age.as_millis());
+    // rustc keeps to itself what a linker says that succeeds: its warnings would be lost.
+    let show = OsString::from("-Wlinker-messages");
     let flags = [
         "--sysroot".into(),
         compiler.sysroot.clone().into(),
         link,
         version.into(),
+        show,
     ];
     command
         .args([
