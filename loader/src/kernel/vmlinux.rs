@@ -143,6 +143,13 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_mapped_is_read() {
+        let file = open(Path::new("/proc/self/status")).unwrap();
+        assert!(matches!(file.0, Bytes::Read(_)));
+        assert!(file.as_ref().starts_with(b"Name:"));
+    }
+
+    #[test]
     fn the_running_kernels_types_begin_with_the_magic() {
         // A kernel without BTF is as good a machine to test on.
         if let Ok(btf) = kernel_btf() {
