@@ -1,6 +1,6 @@
 //! The same program for the other byte order: refused, and the error says that it is big-endian.
 // builds: be = -g -target bpfeb
-// refused: only little-endian
+// refused: big-endian
 // libbpf: endianness mismatch
 #include "include/bpf.h"
 
