@@ -81,7 +81,7 @@ pub(super) fn refuse_others(bytes: &[u8]) -> Result<(), ObjectError> {
         return is(18, what, "clang -O2 -g -target bpf -c SOURCE.c -o OBJECT");
     }
     if order == 2 {
-        let what = "a big-endian BPF object, and little-endian ones are loaded";
+        let what = "a big-endian BPF object: only little-endian ones are loaded";
         return is(5, what.into(), "compile it with -target bpfel");
     }
     if class == 1 {
@@ -158,7 +158,7 @@ mod tests {
         );
         check(
             &elf(2, 2, 1, 247),
-            "file+0x5: this is a big-endian BPF object, and little-endian ones are loaded\n  try:  compile it with -target bpfel",
+            "file+0x5: this is a big-endian BPF object: only little-endian ones are loaded\n  try:  compile it with -target bpfel",
         );
         check(
             &elf(1, 1, 1, 247),
