@@ -157,6 +157,8 @@ const ROWS: &[Row] = rows! {
     "value * makes * pointer be out of bounds" => usual("the number added to a `{1}` pointer can be too large ({0})", BOUND);
     "R* invalid zero-sized read" => usual("the length in R{0} can be 0, and the helper takes no empty memory", "leave before the call when the length is 0");
     "invalid zero-sized read" => usual("the length of the memory that is passed can be 0, and the helper takes no empty memory", "leave before the call when the length is 0");
+    "R* unbounded size" => usual("R{0} has no upper bound where it is a length", BOUND);
+    "R* is not a const" => means("R{0} must be one number, known when the program is loaded");
     "R* is not a known constant" => means("R{0} must be one number, known when the program is loaded");
     "invalid access to map value, value_size=* off=* size=*" => means("an access of size {2} at offset {1} is not inside the map's values of {0} bytes");
     "invalid access to memory, mem_size=* off=* size=*" => means("an access of size {2} at offset {1} is not inside the memory of {0} bytes");
@@ -201,6 +203,7 @@ const ROWS: &[Row] = rows! {
     "cannot call GPL-restricted function from non-GPL compatible program" => usual("the helper is for programs under a GPL-compatible license, and the object's license section names none", "name one, if that is what it is: `GPL`, `Dual MIT/GPL`, `Dual BSD/GPL`");
     "cannot pass map_type * into func *#*" => Words::Computed(wrong_map);
     "expected prog array map for tail call" => means("bpf_tail_call works on maps of the type prog_array only");
+    "kernel subsystem misconfigured verifier" => means("the helper does not work on what is passed to it, such as bpf_tail_call on a map that is no prog_array");
     "Global function * doesn't return scalar" => usual("{0} is global, so it is verified for itself and must return an integer", "make it static (in Rust: don't export it)");
     "Caller passes invalid args into func#*" => usual("a global function is verified for itself, by its BTF prototype, and this call passes something else", "make it static (in Rust: don't export it): it is then verified with what is passed");
     "arg#* expected pointer to ctx, but got *" => means("an argument of a global function is declared as the context, and gets {1}");

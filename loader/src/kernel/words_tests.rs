@@ -49,6 +49,11 @@ const CASES: &[Case] = &[
     // 5.10
     (XDP, "", "invalid zero-sized read",
         "the length of the memory that is passed can be 0, and the helper takes no empty memory | leave before the call when the length is 0"),
+    // 5.10
+    (XDP, "", "R2 unbounded size, use 'var &= const' or 'if (var < const)'",
+        "R2 has no upper bound where it is a length | make the variable unsigned and bound it right before: `if (i >= MAX) return …`, or `i &= MAX - 1`"),
+    // 7.3
+    (XDP, "", "R2 is not a const", "R2 must be one number, known when the program is loaded"),
     (XDP, "", "R2 is not a known constant'",
         "R2 must be one number, known when the program is loaded"),
     (XDP, "", "invalid access to map value, value_size=8 off=8 size=8",
@@ -134,6 +139,9 @@ const CASES: &[Case] = &[
         "bpf_redirect_map does not work on maps of the type array"),
     (XDP, "", "expected prog array map for tail call",
         "bpf_tail_call works on maps of the type prog_array only"),
+    // 5.10
+    (XDP, "", "kernel subsystem misconfigured verifier",
+        "the helper does not work on what is passed to it, such as bpf_tail_call on a map that is no prog_array"),
     (XDP, "", "Global function g() doesn't return scalar. Only those are supported.\nCaller passes invalid args into func#1 ('g')",
         "g() is global, so it is verified for itself and must return an integer | make it static (in Rust: don't export it)"),
     (XDP, "", "R1 type=ctx expected=fp\nCaller passes invalid args into func#1 ('h')",
