@@ -14,7 +14,7 @@ use crate::balancer::pins::{self, NewPins};
 use crate::balancer::running::{Occupant, Running};
 use crate::balancer::settings::{Machine, Settings, Trace};
 use crate::balancer::{program, tables};
-use crate::kernel::{Capabilities, Capability, KernelError, Map};
+use crate::kernel::{Capabilities, Capability, Feature, KernelError, Map, supports};
 use crate::load::{self, LoadError, LoadOptions, Loaded};
 use crate::netlink::{Mode, Socket};
 use crate::object::{ObjectError, Spec};
@@ -202,9 +202,24 @@ fn missing_capability(error: LoadError) -> StartError {
                 evidence: set.evidence(NEEDED),
             }
         }
+        // Without it the program reads packets by a helper, which older kernels do not have: they would say that only.
+        Some(set)
+            if matches!(error.kernel(), Some(KernelError::Rejected(_)))
+                && !set.grants(Capability::Perfmon)
+                && !supports(Feature::XdpLoadBytes) =>
+        {
+            StartError::MissingCapability {
+                missing: "CAP_PERFMON".into(),
+                evidence: set.evidence(WITH_PERFMON) + WHY_PERFMON,
+            }
+        }
         Some(_) | None => StartError::Load(error),
     }
 }
+
+/// What a start needs where the kernel has no `bpf_xdp_load_bytes`.
+const WITH_PERFMON: &[Capability] = &[Capability::Bpf, Capability::NetAdmin, Capability::Perfmon];
+const WHY_PERFMON: &str = "\n  before Linux 5.18 (bpf_xdp_load_bytes) packets are read at offsets that only CAP_PERFMON allows";
 
 #[cfg(test)]
 mod tests {

@@ -35,11 +35,13 @@ pub enum Feature {
     MmapableArray,
     /// XDP programs that take packets in several buffers (5.18).
     XdpFrags,
+    /// `bpf_xdp_load_bytes` (5.18), which reads a packet at an offset that the verifier does not know.
+    XdpLoadBytes,
 }
 
 impl Feature {
     /// All of them, in declaration order.
-    pub const ALL: [Feature; 12] = [
+    pub const ALL: [Feature; 13] = [
         Feature::Btf,
         Feature::BtfFunc,
         Feature::BtfFuncGlobal,
@@ -52,6 +54,7 @@ impl Feature {
         Feature::BtfSectionNames,
         Feature::MmapableArray,
         Feature::XdpFrags,
+        Feature::XdpLoadBytes,
     ];
 }
 
@@ -93,22 +96,42 @@ fn probe(feature: Feature) -> bool {
             ..MapDefinition::default()
         })
         .is_ok(),
-        Feature::XdpFrags => {
-            // r0 = 2 (XDP_PASS); exit
-            const PASS: [u8; 16] = [0xb7, 0, 0, 0, 2, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0];
-            let definition = ProgramDefinition {
-                name: "probe",
-                program_type: ProgramType::XDP,
-                expected_attach_type: AttachType::XDP,
-                flags: crate::uapi::prog_flags::XDP_HAS_FRAGS,
-                license: "GPL",
-                instructions: &PASS,
-                token: permission::token_for_probes(),
-                ..ProgramDefinition::default()
-            };
-            program::command(&definition, b"GPL\0").is_ok()
-        }
+        // r0 = 2 (XDP_PASS); exit
+        Feature::XdpFrags => xdp(
+            &[[0xb7, 0, 0, 0, 2, 0, 0, 0], EXIT],
+            crate::uapi::prog_flags::XDP_HAS_FRAGS,
+        ),
+        // bpf_xdp_load_bytes(context, 0, r10 - 8, 8)
+        Feature::XdpLoadBytes => xdp(
+            &[
+                [0xb7, 2, 0, 0, 0, 0, 0, 0],
+                [0xbf, 0xa3, 0, 0, 0, 0, 0, 0],
+                [0x07, 3, 0, 0, 0xf8, 0xff, 0xff, 0xff],
+                [0xb7, 4, 0, 0, 8, 0, 0, 0],
+                [0x85, 0, 0, 0, 189, 0, 0, 0],
+                [0xb7, 0, 0, 0, 2, 0, 0, 0],
+                EXIT,
+            ],
+            0,
+        ),
     }
+}
+
+const EXIT: [u8; 8] = [0x95, 0, 0, 0, 0, 0, 0, 0];
+
+/// Whether an XDP program of these instructions loads.
+fn xdp(instructions: &[[u8; 8]], flags: u32) -> bool {
+    let definition = ProgramDefinition {
+        name: "probe",
+        program_type: ProgramType::XDP,
+        expected_attach_type: AttachType::XDP,
+        flags,
+        license: "GPL",
+        instructions: instructions.as_flattened(),
+        token: permission::token_for_probes(),
+        ..ProgramDefinition::default()
+    };
+    program::command(&definition, b"GPL\0").is_ok()
 }
 
 /// Whether the kernel takes BTF made of these types (32-bit words, strings "x", "y" and "?z").

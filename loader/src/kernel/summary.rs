@@ -29,7 +29,12 @@ pub struct LogSummary {
 impl LogSummary {
     /// Finds the reason in a log.
     pub fn of(log: &str) -> Self {
-        let lines: Vec<&str> = log.lines().map(str::trim_end).collect();
+        // From Linux 7.3 a report follows the reason and says the same at length, with more instructions.
+        let lines: Vec<&str> = log
+            .lines()
+            .map(str::trim_end)
+            .take_while(|line| !line.starts_with("Verification failed: "))
+            .collect();
         // The statistics at the end of every log say nothing about the reason.
         let end = lines
             .iter()
@@ -361,6 +366,34 @@ processed 2 insns (limit 1000000) max_states_per_insn 0
     fn an_older_kernels_states_may_be_old() {
         let log = "0: R1=ctx(id=0,off=0,imm=0) R10=fp0\n0: (61) r2 = *(u32 *)(r1 +0)\n1: (71) r1 = *(u8 *)(r1 +0)\nR1 invalid mem access 'inv'\n";
         assert!(LogSummary::of(log).state.is_empty());
+    }
+
+    #[test]
+    fn a_report_behind_the_reason_is_left_out() {
+        // As Linux 7.3 writes it, shortened.
+        let log = "0: R1=ctx() R10=fp0\n\
+                   ; return *(u8 *)(long)context->data; @ one_bad.c:16\n\
+                   0: (61) r1 = *(u32 *)(r1 +0)          ; R1=pkt(r=0)\n\
+                   1: (71) r1 = *(u8 *)(r1 +0)\n\
+                   invalid access to packet, off=0 size=1, R1(id=0,off=0,r=0)\n\
+                   R1 min value is outside of the allowed memory range\n\n\
+                   Verification failed: Memory Safety: Access outside bounds\n\n\
+                   Reason:\n  The verifier cannot prove offset + access_size <= object_size.\n\n\
+                   At:\n  Instruction context:\n  >>> 1 | (71) r1 = *(u8 *)(r1 +0)\n\
+                   \x20     2 | (b4) w0 = 1\n\nSuggestion:\n  Add a bounds check.\n\n\
+                   processed 2 insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_states 0 mark_read 0\n";
+        let summary = LogSummary::of(log);
+        assert_eq!(
+            summary.reason,
+            [
+                "invalid access to packet, off=0 size=1, R1(id=0,off=0,r=0)",
+                "R1 min value is outside of the allowed memory range"
+            ]
+        );
+        assert_eq!(
+            summary.insn_line.as_deref(),
+            Some("1: (71) r1 = *(u8 *)(r1 +0)")
+        );
     }
 
     #[test]

@@ -190,6 +190,11 @@ const CASES: &[Case] = &[
         "this kernel does not know this form of a BPF_ATOMIC instruction: it is older than the instruction set the program was compiled for | compile for an older one: -mcpu=v3 needs Linux 5.1, fetching atomics 5.12, -mcpu=v4 6.6"),
     (XDP, "", "unknown opcode ff",
         "this kernel does not know the instruction 0xff: it is older than the instruction set the program was compiled for | compile for an older one: -mcpu=v3 needs Linux 5.1, fetching atomics 5.12, -mcpu=v4 6.6"),
+    // 5.10, given a callback, and a pointer to a global function
+    (XDP, "", "unrecognized bpf_ld_imm64 insn",
+        "this kernel does not know this kind of constant: the address of a function, as a callback, needs Linux 5.13"),
+    (XDP, "", "Arg#0 type PTR in sum() is not supported yet.",
+        "`sum` is verified alone, and this kernel knows no pointer arguments of global functions (Linux 5.13)"),
     (XDP, "", "Expected an initialized dynptr as arg #2",
         "an argument is no dynptr that a helper has set up, or no longer one | check what bpf_dynptr_from_… returned before the first use"),
     (XDP, "", "cannot overwrite referenced dynptr",
