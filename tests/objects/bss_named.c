@@ -1,5 +1,6 @@
 //! A named variant of `.bss`: zeros that take no room in the file, in a map of their own.
 // programs: count
+// since: 5.12 = fetching atomics
 // maps: .bss.late: array 4 8 1
 // libbpf: bad map relo against 'later'
 #include "include/bpf.h"

@@ -1,5 +1,6 @@
 //! BTF maps: sizes by type and by number, flags, map_extra, numa_node, a 64-bit number, names that need no pin.
 // programs: use
+// since: 5.16 = bloom_filter
 // maps: by_type: hash 8 16 100, by_size: array 4 12 3, on_node: hash 4 4 8, filter: bloom_filter 0 4 50, open: array 4 4 1
 #include "include/bpf.h"
 

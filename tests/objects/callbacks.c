@@ -1,7 +1,7 @@
 //! Callbacks: a function's address as an argument, for bpf_loop and bpf_for_each_map_elem.
 // programs: walk
 // maps: table: array 4 8 4
-// since: 5.17 = bpf_loop
+// since: 5.17 = callback
 #include "include/bpf.h"
 
 struct {

@@ -1,7 +1,7 @@
 //! Instructions of cpu v4: sign-extending loads and moves, byte swaps, signed division.
 // builds: v4 = -g -mcpu=v4
 // programs: compute
-// since: 6.6 = cpu v4
+// since: 6.6 = -mcpu=v4
 #include "include/bpf.h"
 
 volatile s8 small = -3;

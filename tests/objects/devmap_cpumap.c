@@ -1,6 +1,6 @@
 //! DEVMAP and CPUMAP whose entries run programs: values of 8 bytes, and programs of the attach types `devmap` and `cpumap`.
 // programs: forward, on_device, on_cpu
-// maps: devices: devmap 4 8 8, by_name: devmap_hash 4 8 8, cpus: cpumap 4 8 2
+// maps: devices: devmap 4 8 8, by_name: devmap_hash 4 8 8, cpus: cpumap 4 8 *
 #include "include/bpf.h"
 
 struct target {

@@ -1,7 +1,7 @@
 //! Dynamic pointers: a reservation in a ring buffer whose size is not a constant, and its slot on the stack.
 // programs: report
 // maps: ring: ringbuf 0 0 4096
-// since: 5.19 = bpf_dynptr
+// since: 5.19 = dynptr
 #include "include/bpf.h"
 
 struct bpf_dynptr {

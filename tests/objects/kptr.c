@@ -1,7 +1,7 @@
 //! A kernel pointer (kptr) in a map's value, taken and put by bpf_kptr_xchg and kernel functions.
 // programs: keep
 // maps: slots: array 4 8 1
-// since: 6.7 = bpf_task_from_pid in tc programs
+// since: 6.7 = bpf_task_from_pid
 #include "include/bpf.h"
 
 #define KPTR TYPE_TAG("kptr")

@@ -1,7 +1,6 @@
 //! Security hooks: by name, and one that may sleep.
 // programs: opened, sleepy
 // machine: opened, sleepy
-// since: 5.11 = sleepable security hooks
 #include "include/bpf.h"
 
 SEC("lsm/file_open") int opened(u64 *context) { return 0; }

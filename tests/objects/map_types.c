@@ -3,7 +3,7 @@
 // maps: a_hash: hash 4 8 8, a_array: array 4 8 8, a_perf: perf_event_array 4 4 *, a_pchash: percpu_hash 4 8 8
 // maps: a_pcarray: percpu_array 4 8 8, a_stacks: stack_trace 4 1016 8, a_cgroups: cgroup_array 4 4 8, a_lru: lru_hash 4 8 8
 // maps: a_pclru: lru_percpu_hash 4 8 8, a_trie: lpm_trie 8 4 8, a_devs: devmap 4 4 8, a_devhash: devmap_hash 4 8 8
-// maps: a_socks: sockmap 4 4 8, a_sockhash: sockhash 4 8 8, a_cpus: cpumap 4 4 2, a_xsks: xskmap 4 4 8
+// maps: a_socks: sockmap 4 4 8, a_sockhash: sockhash 4 8 8, a_cpus: cpumap 4 4 *, a_xsks: xskmap 4 4 8
 // maps: a_reuse: reuseport_sockarray 4 8 8, a_queue: queue 0 4 8, a_stack: stack 0 4 8, a_sk: sk_storage 4 8 0
 // maps: a_ring: ringbuf 0 0 4096, a_cgstore: cgroup_storage 16 8 0, a_pccgstore: percpu_cgroup_storage 16 8 0
 // maps: a_progs: prog_array 4 4 8

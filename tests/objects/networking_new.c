@@ -1,6 +1,6 @@
 //! Program types of networking that came later: tcx, netkit, netfilter, more cgroup hooks for Unix sockets.
 // programs: ingress, egress, primary, peer, filter, unix_connect
-// since: 6.7 = netkit
+// since: 6.7 = netfilter
 // libbpf: failed to guess program type
 #include "include/bpf.h"
 

@@ -1,7 +1,7 @@
 //! A timer in a map's value, and its callback.
 // programs: start
 // maps: clocks: array 4 24 1
-// since: 5.15 = bpf_timer
+// since: 5.15 = callback
 #include "include/bpf.h"
 
 struct bpf_timer {
