@@ -8,7 +8,7 @@ mod cache;
 mod catalog;
 mod image;
 mod machine;
-mod suite;
+pub mod suite;
 mod table;
 
 use crate::setup::qemu;
@@ -17,7 +17,9 @@ use anyhow::{Context, Result, bail};
 use cache::Bootable;
 use image::{Image, Kind};
 use machine::{Machine, Outcome, Scratch};
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Mutex;
 use std::thread;
 
@@ -41,6 +43,9 @@ pub fn kernels(names: &[String]) -> Result<()> {
         "xdplb-guest",
     )?;
 
+    run::step("objects");
+    let objects = pack(&guest)?;
+
     run::step("kernels");
     let mut ready = Vec::new();
     for kernel in chosen {
@@ -50,7 +55,7 @@ pub fn kernels(names: &[String]) -> Result<()> {
     cache::prune();
     interrupt::watch()?;
     let outcomes = boot_all(&ready, |bootable| {
-        let image = image_of(bootable, &guest, &load)?;
+        let image = image_of(bootable, &guest, &load, &objects)?;
         let path = cache::folder().join(format!("{}.{}.cpio", bootable.name, std::process::id()));
         let initrd = Scratch::write(path, &image)?;
         Machine {
@@ -63,15 +68,36 @@ pub fn kernels(names: &[String]) -> Result<()> {
     report(&ready, &outcomes)
 }
 
-/// The image holds the guest as /init, the binary under test, the modules; nothing else.
-fn image_of(bootable: &Bootable, guest: &Path, load: &Path) -> Result<Vec<u8>> {
+/// The object set: the guest knows how it is built, and what it needs of it.
+fn pack(guest: &Path) -> Result<Vec<PathBuf>> {
+    let folder = cache::folder().join("objects");
+    cache::clear(&folder)?;
+    run::ok(Command::new(guest).arg("pack").arg(&folder))?;
+    let mut files: Vec<PathBuf> = fs::read_dir(&folder)
+        .with_context(|| folder.display().to_string())?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<_>>()?;
+    files.sort();
+    Ok(files)
+}
+
+/// The image holds the guest as /init, the binary under test, the modules, the objects; nothing else.
+fn image_of(
+    bootable: &Bootable,
+    guest: &Path,
+    load: &Path,
+    objects: &[PathBuf],
+) -> Result<Vec<u8>> {
     let mut image = Image::default();
     image.copy("init", Kind::Program, guest)?;
     image.copy("xdplb-load", Kind::Program, load)?;
-    image.folder("modules");
-    for module in &bootable.modules {
-        let name = module.file_name().unwrap_or_default().to_string_lossy();
-        image.copy(&format!("modules/{name}"), Kind::Data, module)?;
+    image.copy("config", Kind::Data, &bootable.config)?;
+    for (folder, files) in [("modules", &bootable.modules[..]), ("objects", objects)] {
+        image.folder(folder);
+        for file in files {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            image.copy(&format!("{folder}/{name}"), Kind::Data, file)?;
+        }
     }
     Ok(image.finish())
 }
@@ -144,7 +170,6 @@ fn report(ready: &[Bootable], outcomes: &[Outcome]) -> Result<()> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
-    use std::path::PathBuf;
     use std::time::Duration;
 
     #[test]
@@ -153,6 +178,7 @@ mod tests {
             .map(|name| Bootable {
                 name,
                 kernel: PathBuf::new(),
+                config: PathBuf::new(),
                 modules: Vec::new(),
             })
             .into();

@@ -3,7 +3,7 @@
 //! ```text
 //! target/kernels/apt/SUITE/    lists
 //! target/kernels/packages/     packages, by their exact file names
-//! target/kernels/NAME/         vmlinuz, modules/N-NAME.ko in the order of insertion, `packages`: what they came from
+//! target/kernels/NAME/         vmlinuz, config, modules/N-NAME.ko in the order of insertion, `packages`: what they came from
 //! ```
 //! What is there and came from the packages that the lists name is used as it is. Where the archive cannot be asked, what
 //! is there is used and the user told; where nothing is there, that is an error.
@@ -30,6 +30,8 @@ pub struct Bootable {
     pub name: &'static str,
     /// The compressed kernel.
     pub kernel: PathBuf,
+    /// How it was configured; programs may ask for that (`.kconfig`), and these kernels do not carry it themselves.
+    pub config: PathBuf,
     /// The modules, in the order of insertion.
     pub modules: Vec<PathBuf>,
 }
@@ -41,17 +43,18 @@ pub fn folder() -> PathBuf {
 
 /// Removes packages that no kernel is made of any more. What is in the way of that is no error: they are only room.
 pub fn prune() {
-    let records: String = catalog::ALL
+    let records: Vec<String> = catalog::ALL
         .iter()
         .filter_map(|kernel| fs::read_to_string(folder().join(kernel.name).join(RECORD)).ok())
         .collect();
+    let named = records.iter().flat_map(|record| record.lines());
     for entry in fs::read_dir(folder().join("packages"))
         .into_iter()
         .flatten()
         .flatten()
     {
         let name = entry.file_name();
-        if !records.lines().any(|file| name == file) {
+        if !named.clone().any(|file| name == file) {
             let _ = fs::remove_file(entry.path());
         }
     }
@@ -62,10 +65,7 @@ pub fn bring(kernel: &'static Kernel) -> Result<Bootable> {
     let place = folder().join(kernel.name);
     let there = fs::read_to_string(place.join(RECORD)).ok();
     let found = find(kernel).and_then(|(suite, packages)| {
-        let names: String = packages
-            .iter()
-            .map(|package| format!("{}\n", package.file))
-            .collect();
+        let names = record(&packages);
         if there.as_ref() != Some(&names) {
             fetch(&suite, &packages, kernel.name, &names)?;
         }
@@ -88,6 +88,15 @@ pub fn bring(kernel: &'static Kernel) -> Result<Bootable> {
     Bootable::at(kernel.name, &place)
 }
 
+/// What was taken of which packages: another list makes the kernel anew.
+fn record(packages: &[Package]) -> String {
+    let files = packages.iter().map(|package| package.file.as_str());
+    let mut lines: Vec<&str> = files.collect();
+    let taken = format!("vmlinuz config {}", MODULES.join(" "));
+    lines.push(&taken);
+    lines.join("\n")
+}
+
 impl Bootable {
     fn at(name: &'static str, place: &Path) -> Result<Self> {
         let modules = place.join("modules");
@@ -99,6 +108,7 @@ impl Bootable {
         Ok(Self {
             name,
             kernel: place.join("vmlinuz"),
+            config: place.join("config"),
             modules: files,
         })
     }
@@ -143,12 +153,13 @@ fn parts(meta: &Package, package: impl Fn(&str) -> Result<Package>) -> Result<Ve
     let image = needed(meta, "linux-image-")
         .with_context(|| format!("{META} {}: names no kernel", meta.version))?;
     let image = package(&image)?;
-    match (
-        needed(&image, "linux-binary-"),
-        needed(&image, "linux-modules-"),
-    ) {
-        (Some(binary), Some(modules)) => Ok(vec![package(&binary)?, package(&modules)?]),
-        _ => Ok(vec![image]),
+    let split: Option<Vec<String>> = ["linux-base-", "linux-binary-", "linux-modules-"]
+        .iter()
+        .map(|prefix| needed(&image, prefix))
+        .collect();
+    match split {
+        Some(names) => names.iter().map(|name| package(name)).collect(),
+        None => Ok(vec![image]),
     }
 }
 
@@ -173,7 +184,8 @@ fn fetch(suite: &Suite, packages: &[Package], name: &str, names: &str) -> Result
     }
     let ready = scratch.join("ready");
     fs::create_dir_all(ready.join("modules"))?;
-    copy_kernel(&tree, &ready)?;
+    copy_of(&tree, "vmlinuz", &ready)?;
+    copy_of(&tree, "config", &ready)?;
     for (number, module) in MODULES.into_iter().enumerate() {
         copy_module(
             &tree,
@@ -189,10 +201,14 @@ fn fetch(suite: &Suite, packages: &[Package], name: &str, names: &str) -> Result
     clear(&scratch)
 }
 
-fn copy_kernel(tree: &Path, ready: &Path) -> Result<()> {
-    let is_kernel = |name: &str| name == "vmlinuz" || name.starts_with("vmlinuz-");
-    let kernel = find_file(tree, &is_kernel)?.context("the packages hold no vmlinuz")?;
-    fs::copy(&kernel, ready.join("vmlinuz")).with_context(|| kernel.display().to_string())?;
+/// A file that is called so, or so and the kernel's release.
+fn copy_of(tree: &Path, name: &str, ready: &Path) -> Result<()> {
+    let is_it = |file: &str| {
+        let rest = file.strip_prefix(name);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    };
+    let found = find_file(tree, &is_it)?.with_context(|| format!("the packages hold no {name}"))?;
+    fs::copy(&found, ready.join(name)).with_context(|| found.display().to_string())?;
     Ok(())
 }
 
@@ -235,7 +251,8 @@ fn find_file(folder: &Path, is_it: &dyn Fn(&str) -> bool) -> Result<Option<PathB
     Ok(None)
 }
 
-fn clear(folder: &Path) -> Result<()> {
+/// Removes a folder, where there is one.
+pub fn clear(folder: &Path) -> Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("remove {}", folder.display()))
@@ -303,7 +320,7 @@ mod tests {
                     "linux-modules-7.3.4+deb13-cloud-amd64"
                 ]
             ),
-            "linux-binary-7.3.4+deb13-cloud-amd64 linux-modules-7.3.4+deb13-cloud-amd64"
+            "linux-base-7.3.4+deb13-cloud-amd64 linux-binary-7.3.4+deb13-cloud-amd64 linux-modules-7.3.4+deb13-cloud-amd64"
         );
         assert_eq!(
             names(&["linux-base"], &[]),

@@ -57,6 +57,17 @@ pub fn archive() -> Result<String> {
     }
 }
 
+/// The line that makes apt take packages of a suite, signed by Debian.
+pub fn source(archive: &str, suite: &str) -> String {
+    let keys = if Path::new(KEYRING).exists() {
+        format!("[signed-by={KEYRING}] ")
+    } else {
+        // Then apt's own keys decide, as for the machine's sources.
+        String::new()
+    };
+    format!("deb {keys}{archive} {suite} main\n")
+}
+
 /// The first that is labelled `Debian`; before the first `apt-get update` there are no labels, and security updates are
 /// known by their suite's name.
 fn main_archive(targets: &str) -> Option<&str> {
@@ -89,13 +100,7 @@ impl Suite {
             let part = suite.folder.join(part);
             fs::create_dir_all(&part).with_context(|| format!("make {}", part.display()))?;
         }
-        let keys = if Path::new(KEYRING).exists() {
-            format!("[signed-by={KEYRING}] ")
-        } else {
-            // Then apt's own keys decide, as for the machine's sources.
-            String::new()
-        };
-        let source = format!("deb {keys}{archive} {name} main\n");
+        let source = source(archive, name);
         let list = suite.folder.join("sources.list");
         // Another archive has lists of its own.
         if fs::read_to_string(&list).ok().as_ref() != Some(&source) || !suite.is_fresh() {

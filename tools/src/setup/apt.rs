@@ -1,5 +1,6 @@
 //! Debian's packages through its own tools: apt-get to fetch and install, apt-cache and dpkg-query to ask.
 
+use crate::kernels::suite;
 use crate::privilege::Privilege;
 use crate::run;
 use anyhow::{Context, Result};
@@ -55,25 +56,59 @@ pub fn installed(package: &str) -> bool {
 /// what they name needs no root, changes nothing on the machine, and they are never too old.
 pub struct Lists {
     folder: PathBuf,
+    /// A suite that comes before the machine's own.
+    first: Option<String>,
 }
 
 impl Lists {
     /// Fetches them into a folder.
     pub fn fetch(folder: &Path) -> Result<Lists> {
+        Self::fetch_from(folder, None)
+    }
+
+    /// The same with the backports to the machine's release of Debian, which come first.
+    pub fn fetch_backports(folder: &Path) -> Result<Lists> {
+        let system = std::fs::read_to_string("/etc/os-release").context("/etc/os-release")?;
+        let suite = format!("{}-backports", codename(&system)?);
+        Self::fetch_from(folder, Some(suite))
+    }
+
+    fn fetch_from(folder: &Path, first: Option<String>) -> Result<Lists> {
         let lists = Lists {
             folder: folder.to_owned(),
+            first,
         };
         for part in ["lists/partial", "cache/archives/partial"] {
             let part = folder.join(part);
             std::fs::create_dir_all(&part).with_context(|| format!("make {}", part.display()))?;
+        }
+        if let Some(suite) = &lists.first {
+            // The machine's other sources lie in a folder, and stay.
+            let own = std::fs::read_to_string("/etc/apt/sources.list").unwrap_or_default();
+            let more = suite::source(&suite::archive()?, suite);
+            let file = lists.sources();
+            std::fs::write(&file, format!("{own}\n{more}"))
+                .with_context(|| file.display().to_string())?;
         }
         run::read(lists.apt("apt-get").args(["update", "-q"]))
             .context("the lists of packages cannot be fetched")?;
         Ok(lists)
     }
 
+    fn sources(&self) -> PathBuf {
+        self.folder.join("sources.list")
+    }
+
     fn apt(&self, program: &str) -> Command {
         let mut command = Command::new(program);
+        if let Some(suite) = &self.first {
+            let sources = self.sources();
+            command.arg("-o");
+            command.arg(format!("Dir::Etc::SourceList={}", sources.display()));
+            command
+                .arg("-o")
+                .arg(format!("APT::Default-Release={suite}"));
+        }
         command.arg("-o").arg(format!(
             "Dir::State::Lists={}",
             self.folder.join("lists").display()
@@ -87,6 +122,14 @@ impl Lists {
             command.args(["-o", "APT::Sandbox::User=root"]);
         }
         command
+    }
+
+    /// The first number of a package's version.
+    pub fn major(&self, package: &str) -> Result<u32> {
+        let mut command = self.apt("apt-cache");
+        command.args(["show", "--no-all-versions", package]);
+        let text = run::read(&mut command)?;
+        major(&text).with_context(|| format!("the version of package {package}"))
     }
 
     /// The packages that a package needs to run.
@@ -107,6 +150,25 @@ impl Lists {
                 .current_dir(folder),
         )
     }
+}
+
+/// `bookworm`, as /etc/os-release has it.
+fn codename(system: &str) -> Result<&str> {
+    let line = system
+        .lines()
+        .find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+    line.map(|name| name.trim_matches('"'))
+        .context("/etc/os-release: no VERSION_CODENAME")
+}
+
+/// `Version: 1:7.2+dfsg-7` is 7: what stands before a colon says which way of counting it is.
+fn major(text: &str) -> Option<u32> {
+    let version = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Version: "))?;
+    let version = version.split_once(':').map_or(version, |(_, rest)| rest);
+    let digits = version.split(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse().ok()
 }
 
 /// `  Depends: a`, ` |Depends: a` (or the next line's), `  PreDepends: a`; `<a>` is a virtual package,
@@ -145,5 +207,15 @@ mod tests {
             ["dpkg", "libc6", "gcc", "libllvm22", "binutils"]
         );
         assert!(parse_depends("").is_empty());
+    }
+
+    #[test]
+    fn versions_and_releases_are_read() {
+        assert_eq!(major("Package: q\nVersion: 1:7.2+dfsg-7\n"), Some(7));
+        assert_eq!(major("Version: 10.0.2-1\n"), Some(10));
+        assert_eq!(major("Package: q\n"), None);
+        let system = "NAME=\"Debian\"\nVERSION_CODENAME=bookworm\n";
+        assert_eq!(codename(system).unwrap(), "bookworm");
+        assert!(codename("NAME=x\n").is_err());
     }
 }

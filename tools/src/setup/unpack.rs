@@ -1,7 +1,7 @@
 //! Debian's packages, unpacked where they disturb nobody. Installed, rustc's would conflict with Debian's other rustc and
 //! with rustup, and qemu's would remove other packages from some machines; unpacked under target/ they are plain files.
 
-use super::apt;
+use super::{apt, qemu};
 use crate::run;
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeSet;
@@ -15,6 +15,8 @@ pub struct Tree {
     wanted: &'static [&'static str],
     /// What they need only for what is never done with them here.
     unneeded: &'static [&'static str],
+    /// The oldest version that will do; where the machine's release has an older one, its backports are asked.
+    oldest: u32,
     /// Packages with names that begin so must lie in the same tree, even where the machine has them too.
     together: &'static str,
 }
@@ -23,6 +25,7 @@ pub struct Tree {
 pub const RUSTC: Tree = Tree {
     wanted: &["rustc-web", "libstd-rust-web-dev", "rust-web-src"],
     unneeded: &["gcc", "binutils", "libc6-dev"],
+    oldest: 1,
     together: "libstd-rust",
 };
 
@@ -30,6 +33,7 @@ pub const RUSTC: Tree = Tree {
 pub const QEMU: Tree = Tree {
     wanted: &["qemu-system-x86"],
     unneeded: &["ipxe-qemu", "seabios", "qemu-system-modules-spice"],
+    oldest: qemu::OLDEST,
     together: "qemu-system-",
 };
 
@@ -46,7 +50,10 @@ pub fn unpack(tree: &Tree, place: &Path) -> Result<()> {
     clear(&beside)?;
     let debs = beside.join("debs");
     fs::create_dir_all(&debs)?;
-    let lists = apt::Lists::fetch(&beside.join("apt"))?;
+    let mut lists = apt::Lists::fetch(&beside.join("apt"))?;
+    if lists.major(tree.wanted[0])? < tree.oldest {
+        lists = apt::Lists::fetch_backports(&beside.join("backports"))?;
+    }
     let packages: Vec<String> = closure(tree, |package| lists.depends(package), apt::installed)?
         .into_iter()
         .collect();
