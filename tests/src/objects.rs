@@ -144,9 +144,13 @@ pub fn running_kernel() -> Result<(u32, u32)> {
 
 /// Every case, by name.
 pub fn all() -> Result<Vec<Case>> {
-    let folder = sources();
+    all_in(&sources())
+}
+
+/// Every case of the sources in a folder, by name.
+pub fn all_in(folder: &Path) -> Result<Vec<Case>> {
     let mut cases = Vec::new();
-    for entry in std::fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+    for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
         let path = entry?.path();
         if matches!(path.extension().and_then(|e| e.to_str()), Some("c" | "rs")) {
             let text =

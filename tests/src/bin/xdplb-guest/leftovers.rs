@@ -6,12 +6,34 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use xdplb_loader::kernel::{btf_ids, link_ids, map_ids, program_ids};
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 struct Ids {
     programs: Vec<u32>,
     maps: Vec<u32>,
     btf: Vec<u32>,
     links: Vec<u32>,
+}
+
+impl Ids {
+    /// What is here and was not there. What was there may go meanwhile: it was on its way out.
+    fn beyond(&self, before: &Self) -> Self {
+        let new = |here: &[u32], there: &[u32]| {
+            let new = here.iter().filter(|id| !there.contains(id));
+            new.copied().collect()
+        };
+        Self {
+            programs: new(&self.programs, &before.programs),
+            maps: new(&self.maps, &before.maps),
+            btf: new(&self.btf, &before.btf),
+            links: new(&self.links, &before.links),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        [&self.programs, &self.maps, &self.btf, &self.links]
+            .iter()
+            .all(|ids| ids.is_empty())
+    }
 }
 
 fn ids() -> Result<Ids> {
@@ -29,14 +51,11 @@ pub fn none(action: impl FnOnce() -> Result<()>) -> Result<()> {
     action()?;
     let end = Instant::now() + Duration::from_secs(10);
     loop {
-        let after = ids()?;
-        if after == before {
+        let left = ids()?.beyond(&before);
+        if left.is_empty() {
             return Ok(());
         }
-        ensure!(
-            Instant::now() < end,
-            "left in the kernel: {after:?}, where there was {before:?}"
-        );
+        ensure!(Instant::now() < end, "left in the kernel: {left:?}");
         sleep(Duration::from_millis(10));
     }
 }

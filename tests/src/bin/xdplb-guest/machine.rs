@@ -63,6 +63,13 @@ pub fn insert_modules(folder: &Path) -> Result<()> {
     fs::remove_dir_all(folder).with_context(|| folder.display().to_string())
 }
 
+/// Puts the kernel's configuration where distributions have it.
+pub fn place_config() -> Result<()> {
+    fs::create_dir_all("/boot").context("make /boot")?;
+    let place = format!("/boot/config-{}", release()?);
+    fs::rename("/config", &place).with_context(|| place.clone())
+}
+
 /// Removes this program's own file and makes sure that `program` is the only one left.
 pub fn leave_only(program: &str) -> Result<()> {
     fs::remove_file("/init").context("remove /init")?;

@@ -7,20 +7,18 @@
 mod leftovers;
 mod machine;
 mod ours;
+mod set;
 
 use std::path::Path;
-use std::time::Instant;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use machine::End;
 use xdplb_tests::topology::Mode;
 
-fn main() {
+fn main() -> ExitCode {
     if std::process::id() != 1 {
-        eprintln!(
-            "error: xdplb-guest: this is the first process of a test machine\n  try:  cargo xtask kernels"
-        );
-        std::process::exit(2);
+        return on_the_host();
     }
     let end = match run() {
         Ok(()) => {
@@ -35,19 +33,37 @@ fn main() {
     machine::end(end)
 }
 
+/// `xdplb-guest pack FOLDER` is what `cargo xtask kernels` runs before it makes an image.
+fn on_the_host() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let done = match &words[..] {
+        [word, folder] if word == "pack" => set::pack(Path::new(folder)),
+        _ => {
+            eprintln!(
+                "error: xdplb-guest: this is the first process of a test machine\n  try:  cargo xtask kernels"
+            );
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 fn run() -> Result<()> {
     machine::mount_all()?;
     machine::insert_modules(Path::new("/modules"))?;
+    machine::place_config()?;
     machine::leave_only("/xdplb-load")?;
     println!("xdplb-guest: kernel {}", machine::release()?);
     for mode in Mode::ALL {
-        let begin = Instant::now();
-        ours::check(mode).with_context(|| format!("our program, {}", mode.word()))?;
-        println!(
-            "xdplb-guest: tried our program, {}: forwards ({:.1} s)",
-            mode.word(),
-            begin.elapsed().as_secs_f64()
-        );
+        let name = mode.word();
+        ours::check(mode).with_context(|| format!("our program, {name}"))?;
+        println!("xdplb-guest: tried our program, {name}: forwards");
     }
-    Ok(())
+    set::check().context("the object set")
 }

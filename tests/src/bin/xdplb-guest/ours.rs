@@ -1,14 +1,17 @@
 //! Our own program: started, used and stopped by the static `xdplb-load`, as on a host that has nothing else.
 
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use xdplb_tests::balancer::{self, Balancer};
 use xdplb_tests::client::Connection;
-use xdplb_tests::run::Output;
+use xdplb_tests::objects;
+use xdplb_tests::run::{self, Output};
 use xdplb_tests::topology::{Mode, Plan, Topology};
 
 use crate::leftovers;
@@ -30,7 +33,42 @@ pub fn check(mode: Mode) -> Result<()> {
     for checksums in [Checksums::Deferred, Checksums::Computed] {
         leftovers::none(|| forward(mode, checksums)).with_context(|| format!("{checksums:?}"))?;
     }
-    leftovers::none(|| pinned(mode)).context("with --pin")
+    leftovers::none(|| pinned(mode)).context("with --pin")?;
+    leftovers::none(|| without_perfmon(mode)).context("without CAP_PERFMON")
+}
+
+/// With CAP_BPF and CAP_NET_ADMIN alone it works from Linux 5.18 on, and says before that what it lacks.
+fn without_perfmon(mode: Mode) -> Result<()> {
+    let topology = Topology::build(Plan::apart())?;
+    let _servers = topology.serve()?;
+    let _stub = topology.stub(mode)?;
+    let mut arguments = vec!["--xdp-mode".to_owned(), mode.word().to_owned()];
+    arguments.extend(topology.arguments());
+    let mut command = balancer::command(&topology.lb, &arguments)?;
+    // What root gets by exec(2) is what the bounding set leaves, capabilities(7).
+    const CAP_SYS_ADMIN: libc::c_ulong = 21;
+    const CAP_PERFMON: libc::c_ulong = 38;
+    // SAFETY: two system calls between fork and exec, on numbers; nothing is allocated or locked.
+    unsafe {
+        command.pre_exec(|| {
+            for capability in [CAP_SYS_ADMIN, CAP_PERFMON] {
+                Errno::result(libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0))?;
+            }
+            Ok(())
+        });
+    }
+    if objects::running_kernel()? < (5, 18) {
+        let output = run::output(command, balancer::LIMIT)?;
+        ensure!(
+            output.code == Some(1) && output.stderr.contains("missing CAP_PERFMON"),
+            "{output:?}"
+        );
+        return topology.check_nothing_left();
+    }
+    let balancer = Balancer::spawn(&topology, command)?.ready()?;
+    drop(both(&topology)?);
+    ensure!(balancer.stop(Signal::SIGTERM)?.code == Some(0));
+    topology.check_nothing_left()
 }
 
 /// Requests go through to both servers until a signal ends the balancer.
