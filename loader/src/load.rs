@@ -40,16 +40,19 @@ pub struct LoadOptions {
     pub pins: Option<BpfFs>,
 }
 
-/// Everything up to the first bpf(2): reads of the machine what the object asks for, plans the load and reports it. A program that cannot be loaded is an error.
+/// Everything up to the first bpf(2): reads of the machine what the object asks for, plans the load and reports it. A map or
+/// program that cannot be loaded is an error.
 pub fn prepare(spec: &Spec, observer: &mut dyn Observer) -> Result<Plan, LoadError> {
     let (plan, missing) = plan_here(spec, observer);
-    match plan.failed.first() {
-        Some((_, error)) => Err(LoadError::from(error.clone()).noting(&missing)),
+    let failed = plan.failed.first().map(|(_, error)| error);
+    let first = plan.failed_maps().map(|(_, error)| error).next().or(failed);
+    match first.cloned() {
+        Some(error) => Err(LoadError::from(error).noting(&missing)),
         None => Ok(plan),
     }
 }
 
-/// The same for [`load_each`]: programs that cannot be loaded are in [`Plan::failed`].
+/// The same for [`load_each`]: what cannot be loaded is in [`Plan::failed_maps`] and [`Plan::failed`].
 pub fn prepare_each(spec: &Spec, observer: &mut dyn Observer) -> Plan {
     plan_here(spec, observer).0
 }
@@ -67,7 +70,7 @@ fn announce(spec: &Spec, plan: &Plan, observer: &mut dyn Observer) {
     if let Some(btf) = &plan.btf {
         observer.step(&Step::BtfPlanned { types: btf.len() });
     }
-    for map in &plan.maps {
+    for map in plan.maps.iter().filter(|map| map.broken().is_none()) {
         observer.step(&Step::MapPlanned { map });
     }
     for program in &plan.programs {

@@ -19,6 +19,9 @@ pub(super) fn obtain(
     pins: &mut NewPins,
     observer: &mut dyn Observer,
 ) -> Result<Map, LoadError> {
+    if let Some(why) = plan.broken() {
+        return Err(why.clone().into());
+    }
     let spec = &plan.spec;
     let shape = fit::shape(plan, spec, observer)?;
     let pin = options

@@ -15,7 +15,10 @@ pub(super) fn error(bytes: &[u8]) -> String {
 
 fn first_failure(spec: &Spec) -> String {
     let plan = spec.plan(&Target::default());
-    plan.failed.first().unwrap().1.to_string()
+    match plan.failed_maps().next() {
+        Some((_, error)) => error.to_string(),
+        None => plan.failed.first().unwrap().1.to_string(),
+    }
 }
 
 #[test]
@@ -118,6 +121,33 @@ fn map_definitions_are_checked() {
         },
         ".maps+0x0: map `m`: `max_entries` is not a number: it should be a pointer to an array of that length",
     );
+}
+
+#[test]
+fn one_bad_map_costs_only_itself() {
+    let mut b = Builder::new();
+    let n = b.number(1);
+    b.map_of("bad", &[("type", n), ("color", n)])
+        .map("good", 1, 4);
+    for (name, map) in [("lost", "bad"), ("kept", "good")] {
+        let section = format!("xdp/{name}");
+        let mut code = Vec::from(load_address(1, 0));
+        code.extend([mov(0, 2), exit()]);
+        b.function(&section, name, &code)
+            .relocate(&section, 0, map, IMM64);
+    }
+    let plan = Spec::parse(&b.finish()).unwrap().plan(&Target::default());
+    let failed: Vec<_> = plan
+        .failed_maps()
+        .map(|(map, error)| format!("{}: {error}", map.spec.name))
+        .collect();
+    assert_eq!(
+        failed,
+        ["bad: .maps+0x0: map `bad`: member `color` is unknown"]
+    );
+    // Both programs are planned: which maps there are is known when they are loaded.
+    assert!(plan.failed.is_empty());
+    assert!(plan.maps[1].broken().is_none());
 }
 
 /// Changes 8 bytes at the first symbol-table entry named `name`: its value (at 8) or size (at 16).

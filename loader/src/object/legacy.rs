@@ -48,7 +48,8 @@ struct Extra {
 }
 
 /// Reads the maps of all such sections, in the order of the file.
-pub(super) fn read(object: &Object<'_>, btf: Option<&Btf>) -> Result<Vec<MapSpec>, ObjectError> {
+/// What is wrong with one is its own error.
+pub(super) fn read(object: &Object<'_>, btf: Option<&Btf>) -> Vec<MapSpec> {
     let mut maps = Vec::new();
     for (index, section) in object.sections() {
         let form = match section.name {
@@ -61,12 +62,12 @@ pub(super) fn read(object: &Object<'_>, btf: Option<&Btf>) -> Result<Vec<MapSpec
         if section.kind != SectionKind::Bytes || section.executable || section.size == 0 {
             continue;
         }
-        maps.extend(section_maps(object, index, section, &form, btf)?);
+        maps.extend(section_maps(object, index, section, &form, btf));
     }
     let extras: Vec<Extra> = maps.iter().map(|(_, extra)| *extra).collect();
     let mut maps: Vec<MapSpec> = maps.into_iter().map(|(map, _)| map).collect();
-    join(&mut maps, &extras)?;
-    Ok(maps)
+    join(&mut maps, &extras);
+    maps
 }
 
 fn section_maps(
@@ -75,7 +76,7 @@ fn section_maps(
     section: &Section<'_>,
     form: &Form<'_>,
     btf: Option<&Btf>,
-) -> Result<Vec<(MapSpec, Extra)>, ObjectError> {
+) -> Vec<(MapSpec, Extra)> {
     let mut symbols: Vec<&Symbol<'_>> = object
         .symbols
         .iter()
@@ -93,10 +94,10 @@ fn section_maps(
         // Without a symbol, as in what some Rust loaders wrote, the section is the definition.
         (Form::One(name), [] | [_]) => vec![((*name).to_string(), 0, section.size)],
         (Form::Many, []) => {
-            return Err(ObjectError::in_section(
-                section.name,
-                "no symbol says where a map is in this section",
-            ));
+            let mut map = MapSpec::new(section.name, (index, 0));
+            let cause = "no symbol says where a map is in this section";
+            map.broken = Some(ObjectError::in_section(section.name, cause));
+            return vec![(map, Extra::default())];
         }
         (Form::Many | Form::One(_), symbols) => symbols
             .iter()
@@ -122,12 +123,18 @@ fn section_maps(
                 .and_then(|rest| rest.get(..usize::try_from(size).ok()?))
                 .unwrap_or_default();
             let mut map = MapSpec::new(&name, (index, at));
-            let extra = definition(&mut map, bytes, section.name, at)?;
+            let extra = match definition(&mut map, bytes, section.name, at) {
+                Ok(extra) => extra,
+                Err(why) => {
+                    map.broken = Some(why);
+                    Extra::default()
+                }
+            };
             map.id = extra.id;
             if let Some(btf) = btf {
                 annotate(&mut map, btf);
             }
-            Ok((map, extra))
+            (map, extra)
         })
         .collect()
 }
@@ -191,7 +198,7 @@ fn definition(
 }
 
 /// Gives maps of maps their inner map: by index (samples/bpf) or by id (iproute2).
-fn join(maps: &mut [MapSpec], extras: &[Extra]) -> Result<(), ObjectError> {
+fn join(maps: &mut [MapSpec], extras: &[Extra]) {
     let originals = maps.to_vec();
     for (outer, extra) in maps.iter_mut().zip(extras) {
         if !outer.map_type.is_map_of_maps() {
@@ -222,7 +229,6 @@ fn join(maps: &mut [MapSpec], extras: &[Extra]) -> Result<(), ObjectError> {
         });
         outer.values.extend(slots);
     }
-    Ok(())
 }
 
 /// The types of key and value, from what `BPF_ANNOTATE_KV_PAIR` leaves: `struct ____btf_map_NAME { key; value; }`.

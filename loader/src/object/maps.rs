@@ -50,6 +50,8 @@ pub struct MapSpec {
     pub contents: Option<Vec<u8>>,
     /// Whether the map is made read-only before programs load.
     pub freeze: Freeze,
+    /// Why its definition makes no sense: it and the programs that use it cannot be loaded.
+    pub broken: Option<ObjectError>,
     /// Where in the object it is defined: relocations name it so.
     pub(super) place: (SectionIndex, u64),
     /// iproute2's number for it; 0 is none.
@@ -101,84 +103,73 @@ impl MapSpec {
             values: Vec::new(),
             contents: None,
             freeze: Freeze::No,
+            broken: None,
             place,
             id: 0,
         }
     }
 }
 
-/// Reads every map of `.maps`, in the order of the section.
+/// Reads every map of `.maps`, in the order of the section. What is wrong with one is its own error.
 pub(super) fn read(
     object: &Object<'_>,
     btf: Option<&Btf>,
     no_types: Option<&ObjectError>,
-) -> Result<Vec<MapSpec>, ObjectError> {
+) -> Vec<MapSpec> {
     let Some((index, section)) = object.section_named(".maps") else {
-        return Ok(Vec::new());
+        return Vec::new();
     };
-    if section.size == 0 {
-        return Ok(Vec::new());
-    }
+    let untold = |cause: &str| all_broken(object, index, ObjectError::in_section(".maps", cause));
     let Some(btf) = btf else {
-        let cause = match no_types {
+        return match no_types {
             Some(why) if !why.section.is_empty() => {
-                format!("what the maps are stands in .BTF, and {why}")
+                untold(&format!("what the maps are stands in .BTF, and {why}"))
             }
             Some(_) | None => {
-                "the object has no .BTF, which says what the maps are\n  try:  clang -g".to_string()
+                untold("the object has no .BTF, which says what the maps are\n  try:  clang -g")
             }
         };
-        return Err(ObjectError::in_section(".maps", cause));
     };
     let Some((_, datasec)) = btf.datasec(".maps") else {
-        return Err(ObjectError::in_section(
-            ".maps",
-            ".BTF does not describe this section",
-        ));
+        return untold(".BTF does not describe this section");
     };
-    let mut maps = Vec::new();
+    let mut maps = Vec::with_capacity(datasec.vars.len());
     for var in &datasec.vars {
         let at = u64::from(var.offset);
-        let name = btf.type_name(var.ty).to_string();
-        if name.len() > MAX_NAME {
-            return Err(ObjectError::at(
-                ".maps",
-                at,
-                format!("the name of a map takes {} bytes", name.len()),
-            ));
-        }
-        let ty = match btf.get(var.ty).map(|ty| &ty.kind) {
-            Some(Kind::Var(var)) if var.linkage == Linkage::Extern => {
-                return Err(ObjectError::at(
-                    ".maps",
-                    at,
-                    format!(
-                        "map `{name}` is extern: link the object that defines it to this one first"
-                    ),
-                ));
-            }
-            Some(Kind::Var(var)) => var.ty,
-            _ => {
-                return Err(ObjectError::at(
-                    ".maps",
-                    at,
-                    format!("`{name}` is not a variable"),
-                ));
-            }
-        };
+        let name = btf.type_name(var.ty);
+        let mut map = MapSpec::new(shortened(name), (index, at));
         let reader = Reader {
             object,
             btf,
             section,
-            map: &name,
+            map: name,
             at,
         };
-        let mut map = MapSpec::new(&name, (index, at));
-        reader.definition(&mut map, ty, Level::Outer)?;
+        map.broken = reader.variable(&mut map, var.ty).err();
         maps.push(map);
     }
     maps.sort_by_key(|map| map.place.1);
-    Ok(maps)
+    maps
+}
+
+/// The maps by their symbols, where nothing says what they are.
+fn all_broken(object: &Object<'_>, section: SectionIndex, why: ObjectError) -> Vec<MapSpec> {
+    let symbols = object.symbols.iter().filter(|symbol| {
+        symbol.place == Place::Section(section) && symbol.kind == SymbolKind::Object
+    });
+    let mut maps: Vec<_> = symbols
+        .map(|symbol| MapSpec {
+            broken: Some(why.clone()),
+            ..MapSpec::new(shortened(symbol.name), (section, symbol.value))
+        })
+        .collect();
+    maps.sort_by_key(|map| map.place.1);
+    maps
+}
+
+/// The beginning of a name that no map can have.
+fn shortened(name: &str) -> &str {
+    name.get(..MAX_NAME.min(name.len())).unwrap_or_default()
 }
 
 /// A definition of its own, or the template inside a map of maps.
@@ -199,6 +190,22 @@ struct Reader<'a, 'o> {
 impl Reader<'_, '_> {
     fn error(&self, cause: impl std::fmt::Display) -> ObjectError {
         ObjectError::at(".maps", self.at, format!("map `{}`: {cause}", self.map))
+    }
+
+    /// The map that a variable of the section defines.
+    fn variable(&self, map: &mut MapSpec, var: TypeId) -> Result<(), ObjectError> {
+        let name = self.map;
+        let fail = |cause: String| Err(ObjectError::at(".maps", self.at, cause));
+        if name.len() > MAX_NAME {
+            return fail(format!("the name of a map takes {} bytes", name.len()));
+        }
+        match self.btf.get(var).map(|ty| &ty.kind) {
+            Some(Kind::Var(var)) if var.linkage == Linkage::Extern => fail(format!(
+                "map `{name}` is extern: link the object that defines it to this one first"
+            )),
+            Some(Kind::Var(var)) => self.definition(map, var.ty, Level::Outer),
+            _ => fail(format!("`{name}` is not a variable")),
+        }
     }
 
     fn definition(&self, map: &mut MapSpec, ty: TypeId, level: Level) -> Result<(), ObjectError> {

@@ -107,7 +107,23 @@ pub enum PatchTarget {
 #[derive(Clone, Debug)]
 pub struct MapFds(Vec<i32>);
 
+impl MapPlan {
+    /// Why it cannot be created: what is wrong with its definition, or with that of the maps in it.
+    pub fn broken(&self) -> Option<&ObjectError> {
+        let inner = self.spec.inner.as_ref();
+        let inner = inner.and_then(|inner| inner.broken.as_ref());
+        self.spec.broken.as_ref().or(inner)
+    }
+}
+
 impl Plan {
+    /// The maps that cannot be created, and why. They spoil only the programs that use them.
+    pub fn failed_maps(&self) -> impl Iterator<Item = (&MapPlan, &ObjectError)> {
+        self.maps
+            .iter()
+            .filter_map(|map| Some((map, map.broken()?)))
+    }
+
     /// The descriptors of [`Plan::maps`], in that order.
     pub fn map_fds(&self, fds: Vec<i32>) -> Result<MapFds, ObjectError> {
         if fds.len() == self.maps.len() {

@@ -93,8 +93,8 @@ impl Spec {
             Err(error) => (None, Some(error)),
         };
         let externs = Externs::read(&object, btf.as_mut());
-        let mut maps = maps::read(&object, btf.as_ref(), no_types.as_ref())?;
-        maps.extend(legacy::read(&object, btf.as_ref())?);
+        let mut maps = maps::read(&object, btf.as_ref(), no_types.as_ref());
+        maps.extend(legacy::read(&object, btf.as_ref()));
         maps.extend(data::read(&object, btf.as_ref()));
         maps.extend(externs.config_map(btf.as_ref()));
         // From here on no map is added: `globals` and plans refer to maps by index.
