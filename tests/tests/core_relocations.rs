@@ -54,7 +54,7 @@ fn every_answer_is_libbpfs() -> Result<()> {
         ..Target::default()
     };
     let plan = spec.plan(&target);
-    for (program, error) in &plan.failed {
+    if let Some((program, error)) = plan.failed.first() {
         bail!("{}: {error}", program.name);
     }
     let mut poisoned = 0;

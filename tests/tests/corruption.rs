@@ -117,7 +117,7 @@ impl Object {
             LINKED.fetch_add(1, Ordering::Relaxed);
             let _ = Spec::parse(&output.bytes);
         }
-        if number % 8 == 0 {
+        if number.is_multiple_of(8) {
             let _ = link::link(&[good, bad], &options);
         }
     }
