@@ -7,12 +7,13 @@
 //!
 //! The command line is a superset of bpf-linker's (src/bin/bpf-linker.rs there), so that it can stand where that stood.
 
+mod read;
 mod response;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Parser;
@@ -149,7 +150,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
     let files = arguments
         .inputs
         .iter()
-        .map(|path| Ok((path.display().to_string(), read(path)?)))
+        .map(|path| Ok((path.display().to_string(), read::input(path)?)))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let inputs: Vec<Input<'_>> = files
         .iter()
@@ -204,16 +205,12 @@ pub fn exit_code(result: anyhow::Result<()>) -> u8 {
     }
 }
 
-fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| format!("read {}", path.display()))
-}
-
 /// Without a list every global variable is kept.
 fn exports(arguments: &Arguments) -> anyhow::Result<Exports> {
     let mut names: BTreeSet<String> = arguments.export.iter().cloned().collect();
     match &arguments.export_symbols {
         Some(path) => {
-            let text = read(path)?;
+            let text = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
             let text = String::from_utf8_lossy(&text);
             names.extend(
                 text.lines()

@@ -13,6 +13,7 @@ mod bytes;
 pub mod command;
 pub mod elf;
 mod error;
+mod hash;
 pub mod insn;
 pub mod link;
 

@@ -5,8 +5,14 @@
 use proptest::prelude::*;
 use xdplb_linker::btf::{
     Array, Btf, Composite, DeclTag, Enum, EnumValue, Func, FuncProto, FwdKind, Int, Kind, Linkage,
-    Member, Param, Signedness, TagForm, Type, TypeId, TypeTag, keep, merge,
+    Member, Merged, Param, Signedness, TagForm, Type, TypeId, TypeTag, keep,
 };
+
+/// Merging takes the types out of its inputs; here they are wanted again.
+fn merge(inputs: &[&Btf]) -> Merged {
+    let mut inputs: Vec<Btf> = inputs.iter().map(|input| (*input).clone()).collect();
+    xdplb_linker::btf::merge(&mut inputs)
+}
 
 fn int(size: u32) -> Kind {
     Kind::Int(Int {

@@ -29,6 +29,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::partition::Graph;
 use super::{Btf, FwdKind, Kind, Linkage, Renumbering, Signedness, StrId, TagForm, Type, TypeId};
+use crate::hash::{Keyed, Numbers};
 
 /// How often hopes may be given up (see above). In programs once is much; a file made to need more falls back to what
 /// libbpf does: a declaration stands for a definition if there is only one.
@@ -45,69 +46,63 @@ pub struct Merged {
 
 /// Puts types together and keeps one of those that are alike. Where only one input knows what another merely declares,
 /// the declaration becomes the definition.
-pub fn merge(inputs: &[&Btf]) -> Merged {
-    let (all, starts) = together(inputs);
-    let class = classes(&all);
+///
+/// The types are taken out of the inputs; their strings stay, for records that point to them.
+pub fn merge<'i>(inputs: impl IntoIterator<Item = &'i mut Btf>) -> Merged {
+    let (mut btf, ends) = together(inputs);
+    let class = classes(&btf);
 
     // New numbers: those who represent their class, in order. 0 is `void`.
-    let mut numbers = vec![TypeId::VOID; all.len() + 1];
+    let mut numbers = vec![TypeId::VOID; class.len()];
     let mut next = 0;
-    for (id, _) in all.iter() {
-        if class[id.0 as usize] == id.0 {
+    for (number, (own, class)) in numbers.iter_mut().zip((0..).zip(&class)).skip(1) {
+        if own == *class {
             next += 1;
-            numbers[id.0 as usize] = TypeId(next);
+            *number = TypeId(next);
         }
     }
-    for index in 0..numbers.len() {
-        numbers[index] = numbers[class[index] as usize];
+    for (index, class) in class.iter().enumerate() {
+        numbers[index] = numbers[*class as usize];
     }
-    let mut btf = Btf::new();
-    for (id, ty) in all.iter() {
-        if class[id.0 as usize] == id.0 {
-            let mut ty = ty.clone();
-            ty.map_ids(|id| numbers[id.0 as usize]);
-            ty.map_names(|name| btf.strings.intern(all.name(name)));
-            btf.push(ty);
-        }
+    let mut old = 0;
+    btf.types.retain(|_| {
+        old += 1;
+        class[old] == old as u32
+    });
+    let all = std::mem::take(&mut btf.strings);
+    for ty in &mut btf.types {
+        ty.map_ids(|id| numbers[id.0 as usize]);
+        ty.map_names(|name| btf.strings.copy(&all, name));
     }
-    let numbers = inputs
-        .iter()
-        .zip(starts)
-        .map(|(input, start)| {
-            let own = &numbers[start + 1..=start + input.len()];
-            Renumbering(
-                std::iter::once(TypeId::VOID)
-                    .chain(own.iter().copied())
-                    .collect(),
-            )
+    let mut start = 1;
+    let numbers = ends
+        .into_iter()
+        .map(|end| {
+            let own = &numbers[start..=end];
+            start = end + 1;
+            Renumbering([&[TypeId::VOID], own].concat())
         })
         .collect();
     Merged { btf, numbers }
 }
 
-/// All types in one section, and how many came before each input's.
-fn together(inputs: &[&Btf]) -> (Btf, Vec<usize>) {
+/// All types in one section, and the number of the last one of each input.
+fn together<'i>(inputs: impl IntoIterator<Item = &'i mut Btf>) -> (Btf, Vec<usize>) {
     let mut all = Btf::new();
-    let mut starts = Vec::with_capacity(inputs.len());
+    let mut ends = Vec::new();
     for input in inputs {
-        let start = all.len();
-        starts.push(start);
-        let mut names: HashMap<StrId, StrId> = HashMap::new();
-        for (_, ty) in input.iter() {
-            let mut ty = ty.clone();
+        let start = all.len() as u32;
+        for mut ty in std::mem::take(&mut input.types) {
             ty.map_ids(|id| match id {
                 TypeId::VOID => id,
-                TypeId(id) => TypeId(id + start as u32),
+                TypeId(id) => TypeId(id + start),
             });
-            ty.map_names(|name| {
-                *names
-                    .entry(name)
-                    .or_insert_with(|| all.strings.intern(input.name(name)))
-            });
+            ty.map_names(|name| all.strings.copy(&input.strings, name));
             all.push(ty);
         }
+        ends.push(all.len());
     }
-    (all, starts)
+    (all, ends)
 }
 
 /// For each type the number of the first one that is like it.
@@ -142,25 +137,56 @@ fn graph(btf: &Btf) -> Graph {
         tags.sort_unstable();
         tags.dedup();
     });
-    let mut labels: HashMap<Vec<u32>, u32> = HashMap::from([(Vec::new(), 0)]);
+    let mut labels = Labels::default();
+    let mut words = Vec::new();
     let mut graph = Graph::default();
     graph.add(0, []);
     for (id, ty) in btf.iter() {
-        let mut words = label(ty);
+        words.clear();
+        label(ty, &mut words);
         // A tag may change what a type means to the verifier: what is tagged is not like what is not.
         words.extend(tags.get(&id).into_iter().flatten().flatten());
-        let next = labels.len() as u32;
-        let label = *labels.entry(words).or_insert(next);
-        let mut edges = Vec::new();
-        ty.visit_ids(|id| edges.push(id.0));
-        graph.add(label, edges);
+        graph.add_with(labels.number(&words), |edge| ty.visit_ids(|id| edge(id.0)));
     }
     graph
 }
 
+/// Labels by number, from 1 on.
+#[derive(Default)]
+struct Labels {
+    words: Vec<u32>,
+    /// Where the words of each label end.
+    ends: Vec<usize>,
+    known: Numbers,
+    key: Keyed,
+}
+
+impl Labels {
+    fn number(&mut self, words: &[u32]) -> u32 {
+        let hash = self.key.words(words);
+        if let Some(known) = self.known.find(hash, |number| self.get(number) == words) {
+            return known;
+        }
+        self.words.extend(words);
+        self.ends.push(self.words.len());
+        let number = self.ends.len() as u32;
+        let mut known = std::mem::take(&mut self.known);
+        known.insert(number, |number| self.key.words(self.get(number)));
+        self.known = known;
+        number
+    }
+
+    fn get(&self, number: u32) -> &[u32] {
+        let index = number as usize - 1;
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.words[start..self.ends[index]]
+    }
+}
+
 /// What a type says by itself. Numbers of names compare as their texts do: each text is in the table once.
-fn label(ty: &Type) -> Vec<u32> {
-    let mut words = vec![ty.name.0];
+fn label(ty: &Type, words: &mut Vec<u32>) {
+    // The number of the words comes first, so that the tags behind them are never taken for some of them.
+    words.extend([0, ty.name.0]);
     match &ty.kind {
         Kind::Int(int) => words.extend([
             1,
@@ -216,9 +242,7 @@ fn label(ty: &Type) -> Vec<u32> {
             }
         }
     }
-    // Their number comes first, so that the tags behind them are never taken for some of them.
-    words.insert(0, words.len() as u32);
-    words
+    words[0] = words.len() as u32;
 }
 
 fn linkage(linkage: Linkage) -> u32 {

@@ -5,9 +5,7 @@
 //! but for cycles: the kernel, which checks types in their order, then never has to look deeper than one step (it stops
 //! at 32, `MAX_RESOLVE_DEPTH` in kernel/bpf/btf.c).
 
-use std::collections::HashMap;
-
-use super::{Btf, Kind, StrId, TypeId};
+use super::{Btf, Kind, TypeId};
 
 /// The numbers that types have in the Btf they were copied to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,17 +37,12 @@ pub fn keep(source: &Btf, roots: impl IntoIterator<Item = TypeId>) -> (Btf, Renu
     let Walk { numbers, order, .. } = walk;
     let renumbering = Renumbering(numbers);
     let mut btf = Btf::new();
-    let mut names: HashMap<StrId, StrId> = HashMap::new();
     for id in order {
         let Some(mut ty) = source.get(id).cloned() else {
             continue;
         };
         ty.map_ids(|id| renumbering.get(id));
-        ty.map_names(|name| {
-            *names
-                .entry(name)
-                .or_insert_with(|| btf.strings.intern(source.name(name)))
-        });
+        ty.map_names(|name| btf.strings.copy(&source.strings, name));
         btf.push(ty);
     }
     (btf, renumbering)

@@ -31,6 +31,13 @@ impl Graph {
         self.ends.push(self.edges.len());
     }
 
+    /// The same for a node whose edges are shown one by one.
+    pub(super) fn add_with(&mut self, label: u32, show: impl FnOnce(&mut dyn FnMut(u32))) {
+        self.labels.push(label);
+        show(&mut |edge| self.edges.push(edge));
+        self.ends.push(self.edges.len());
+    }
+
     fn len(&self) -> usize {
         self.labels.len()
     }

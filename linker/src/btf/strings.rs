@@ -1,8 +1,9 @@
 //! The string table of a .BTF section: names point into it by offset.
 
-use std::collections::HashMap;
+use std::ffi::CStr;
 
 use crate::error::{Cause, ParseError};
+use crate::hash::{Keyed, Numbers};
 
 /// The offset of a string in [`Strings`]. 0 is the empty string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -14,11 +15,12 @@ impl StrId {
 }
 
 /// NUL-terminated strings, one after the other, the first of them empty.
-#[derive(Debug, Clone, Eq)]
+#[derive(Debug, Clone)]
 pub struct Strings {
     text: String,
     /// Offsets of strings added by [`Strings::intern`], so that each is stored once.
-    known: HashMap<String, StrId>,
+    known: Numbers,
+    key: Keyed,
 }
 
 /// Longest text that is looked at. It bounds the work that overlapping strings of a hostile file could make.
@@ -38,11 +40,14 @@ impl PartialEq for Strings {
     }
 }
 
+impl Eq for Strings {}
+
 impl Default for Strings {
     fn default() -> Self {
         Self {
             text: "\0".into(),
-            known: HashMap::from([(String::new(), StrId::EMPTY)]),
+            known: Numbers::default(),
+            key: Keyed::default(),
         }
     }
 }
@@ -91,31 +96,55 @@ impl Strings {
         };
         Ok(Self {
             text,
-            known: HashMap::from([(String::new(), StrId::EMPTY)]),
+            known: Numbers::default(),
+            key: Keyed::default(),
         })
     }
 
     /// The string that starts there, without its NUL; empty for an offset that starts none. Of a very long one (the
     /// text of a line of generated code, say) the first [`MAX_TEXT`] bytes.
     pub fn get(&self, id: StrId) -> &str {
-        let tail = self.text.get(id.0 as usize..).unwrap_or("");
-        let tail = clipped(tail);
-        let end = tail.bytes().position(|byte| byte == 0);
-        &tail[..end.unwrap_or(tail.len())]
+        let tail = clipped(self.text.get(id.0 as usize..).unwrap_or(""));
+        match CStr::from_bytes_until_nul(tail.as_bytes()) {
+            Ok(text) => &tail[..text.count_bytes()],
+            Err(_) => tail,
+        }
     }
 
     /// The offset of `text`, which is added when it is not there yet. A NUL and what follows it is cut off, and so is
     /// what goes beyond [`MAX_TEXT`].
     pub fn intern(&mut self, text: &str) -> StrId {
-        let text = clipped(text.split('\0').next().unwrap_or(""));
-        if let Some(id) = self.known.get(text) {
-            return *id;
+        self.add(clipped(text.split('\0').next().unwrap_or("")))
+    }
+
+    /// The offset here of a string of another table.
+    pub fn copy(&mut self, from: &Self, id: StrId) -> StrId {
+        self.add(from.get(id))
+    }
+
+    /// The offset of a text without NUL that is not too long.
+    fn add(&mut self, new: &str) -> StrId {
+        if new.is_empty() {
+            return StrId::EMPTY;
         }
-        let id = StrId(self.text.len() as u32);
-        self.text.push_str(text);
-        self.text.push('\0');
-        self.known.insert(text.to_owned(), id);
-        id
+        let (text, key) = (&mut self.text, self.key);
+        let is_it = |at: u32| {
+            let tail = &text.as_bytes()[at as usize..];
+            tail.starts_with(new.as_bytes()) && tail.get(new.len()) == Some(&0)
+        };
+        if let Some(known) = self.known.find(key.bytes(new.as_bytes()), is_it) {
+            return StrId(known);
+        }
+        let id = text.len() as u32;
+        text.push_str(new);
+        text.push('\0');
+        let text = &*text;
+        self.known.insert(id, |at| {
+            let tail = &text.as_bytes()[at as usize..];
+            let end = CStr::from_bytes_until_nul(tail).map_or(tail.len(), CStr::count_bytes);
+            key.bytes(&tail[..end])
+        });
+        StrId(id)
     }
 
     /// Bytes of the table.

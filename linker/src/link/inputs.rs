@@ -47,7 +47,7 @@ impl Module<'_> {
 }
 
 /// The types of a module. Offsets in them are bytes from the start of the module's own sections.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Types {
     pub(super) btf: Btf,
     pub(super) ext: BtfExt,

@@ -117,10 +117,22 @@ pub fn link(inputs: &[Input<'_>], options: &Options) -> Result<Output, LinkError
     let layout = place::layout(&atoms, &live)?;
     // Every live atom has its place in the output.
     let mut image = assemble::image(&modules, &atoms, &references, &layout, options)?;
-    let debug = types::describe(&modules, &atoms, &layout, &image, options)?;
+    let reports = if options.reports.is_empty() {
+        // Nobody asks the modules for their types any more.
+        drop(view);
+        let types = modules.iter_mut().map(|module| module.types.take());
+        let types = types.collect();
+        let debug = types::describe(&modules, types, &atoms, &layout, &image, options)?;
+        image.sections.extend(debug);
+        Vec::new()
+    } else {
+        let types = modules.iter().map(|module| module.types.clone());
+        let types = types.collect();
+        let debug = types::describe(&modules, types, &atoms, &layout, &image, options)?;
+        image.sections.extend(debug);
+        explain::reports(&view, &layout, &image)?
+    };
     // The types describe the live functions and variables, each at its final place, as the kernel wants them.
-    image.sections.extend(debug);
-    let reports = explain::reports(&view, &layout, &image)?;
     let bytes = crate::elf::write::write(&image).map_err(LinkError::Write)?;
     let notes = bitcode::notes(&bitcode);
     Ok(Output {

@@ -1,6 +1,6 @@
 //! Pass 8, second half: the records of .BTF.ext, at their places in the output.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::Options;
 use super::assemble::placed_code;
@@ -27,7 +27,7 @@ pub(super) fn described_functions(
     modules: &[Module<'_>],
     atoms: &Atoms<'_>,
     layout: &Layout<'_>,
-    described: &mut [Described<'_>],
+    described: &mut [Described],
     options: &Options,
 ) -> Btf {
     let mut made = Btf::new();
@@ -108,7 +108,7 @@ fn tags(btf: &Btf) -> BTreeMap<TypeId, Vec<(StrId, DeclTag)>> {
 pub(super) fn functions(
     atoms: &Atoms<'_>,
     layout: &Layout<'_>,
-    described: &[Described<'_>],
+    described: &[Described],
 ) -> Vec<(Location, TypeId)> {
     placed_code(atoms, layout)
         .filter_map(|(id, location)| {
@@ -141,7 +141,7 @@ pub(super) fn lines(
     btf: &mut Btf,
     atoms: &Atoms<'_>,
     layout: &Layout<'_>,
-    described: &[Described<'_>],
+    described: &[Described],
 ) -> Vec<Group<LineInfo>> {
     let mut groups = Groups::new(layout);
     if described.iter().all(|module| module.lines.is_empty()) {
@@ -154,17 +154,10 @@ pub(super) fn lines(
         let lines = tidy_lines(atom, records);
         let lines: Vec<LineInfo> = lines
             .into_iter()
-            .map(|line| match module.source {
-                Some(source) => LineInfo {
-                    file_name: copy(btf, &source.btf, line.file_name),
-                    line: copy(btf, &source.btf, line.line),
-                    ..line
-                },
-                None => LineInfo {
-                    file_name: StrId::EMPTY,
-                    line: StrId::EMPTY,
-                    ..line
-                },
+            .map(|line| LineInfo {
+                file_name: btf.strings.copy(&module.btf.strings, line.file_name),
+                line: btf.strings.copy(&module.btf.strings, line.line),
+                ..line
             })
             .collect();
         groups.push(btf, location, lines);
@@ -172,42 +165,46 @@ pub(super) fn lines(
     groups.groups
 }
 
-/// Ascending, one a place, on first slots only, beginning at the beginning.
+/// Ascending, one a place (the last that is said of it), on first slots only, beginning at the beginning.
 fn tidy_lines(atom: &Atom<'_>, records: &[LineInfo]) -> Vec<LineInfo> {
     let (chunks, _) = atom.data.as_chunks();
     let insns: Vec<Insn> = chunks.iter().map(|chunk| Insn::decode(*chunk)).collect();
-    let starts: BTreeSet<u64> = steps(&insns).map(|step| step.at.byte_offset()).collect();
-    let mut by_place: BTreeMap<u32, LineInfo> = BTreeMap::new();
-    for record in records {
-        if starts.contains(&u64::from(record.insn_off)) {
-            by_place.insert(record.insn_off, *record);
-        }
+    let mut is_start = vec![false; insns.len()];
+    for step in steps(&insns) {
+        is_start[step.at.0 as usize] = true;
     }
-    let first = by_place.values().next().copied();
-    by_place.entry(0).or_insert_with(|| match first {
-        Some(line) => line.at(0),
-        None => LineInfo {
+    let starts = |record: &&LineInfo| {
+        let (insn, rest) = (record.insn_off / 8, record.insn_off % 8);
+        rest == 0 && is_start.get(insn as usize) == Some(&true)
+    };
+    let mut lines: Vec<LineInfo> = records.iter().filter(starts).copied().collect();
+    lines.sort_by_key(|line| line.insn_off);
+    // What is left out is the later of two: so they are looked at back to front.
+    lines.reverse();
+    lines.dedup_by_key(|line| line.insn_off);
+    match lines.last().copied() {
+        Some(first) if first.insn_off == 0 => {}
+        Some(first) => lines.push(first.at(0)),
+        None => lines.push(LineInfo {
             insn_off: 0,
             file_name: StrId::EMPTY,
             line: StrId::EMPTY,
             line_col: 0,
-        },
-    });
-    by_place.into_values().collect()
+        }),
+    }
+    lines.reverse();
+    lines
 }
 
 /// The CO-RE relocations of each function, ascending.
 pub(super) fn core_relos(
     btf: &mut Btf,
     layout: &Layout<'_>,
-    described: &[Described<'_>],
+    described: &[Described],
     numbers: &Renumbering,
 ) -> Vec<Group<CoreRelo>> {
     let mut groups = Groups::new(layout);
     for module in described {
-        let Some(source) = module.source else {
-            continue;
-        };
         for (id, relos) in &module.core_relos {
             let Some(location) = layout.place(*id) else {
                 continue;
@@ -215,7 +212,7 @@ pub(super) fn core_relos(
             let mut relos: Vec<CoreRelo> = relos
                 .iter()
                 .map(|relo| CoreRelo {
-                    access: copy(btf, &source.btf, relo.access),
+                    access: btf.strings.copy(&module.btf.strings, relo.access),
                     type_id: numbers.get(relo.type_id),
                     ..*relo
                 })
@@ -225,10 +222,6 @@ pub(super) fn core_relos(
         }
     }
     groups.groups
-}
-
-fn copy(btf: &mut Btf, source: &Btf, text: StrId) -> StrId {
-    btf.strings.intern(source.name(text))
 }
 
 /// Records by section of the output.

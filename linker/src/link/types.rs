@@ -14,7 +14,7 @@
 use std::collections::BTreeSet;
 
 use super::atoms::Atoms;
-use super::inputs::{Module, ModuleId};
+use super::inputs::{Module, ModuleId, Types};
 use super::place::Layout;
 use super::records::{core_relos, described_functions, functions, lines};
 use super::types_found::{Described, EXTERN_SECTIONS};
@@ -23,15 +23,16 @@ use crate::btf::{self, Btf, Datasec, Kind, TypeId, VarSecinfo};
 use crate::btf_ext::BtfExt;
 use crate::elf::write::{Content, Image, ImageSection};
 
-/// .BTF and .BTF.ext of the output; nothing when no input has types.
+/// .BTF and .BTF.ext of the output; nothing when no input has types. `types` are those of the modules, in their order.
 pub(super) fn describe(
     modules: &[Module<'_>],
+    types: Vec<Option<Types>>,
     atoms: &Atoms<'_>,
     layout: &Layout<'_>,
     image: &Image,
     options: &Options,
 ) -> Result<Vec<ImageSection>, LinkError> {
-    if modules.iter().all(|module| module.types.is_none()) {
+    if types.iter().all(Option::is_none) {
         return Ok(Vec::new());
     }
     let externs: BTreeSet<&str> = image
@@ -40,19 +41,18 @@ pub(super) fn describe(
         .filter(|symbol| symbol.section.is_none())
         .map(|symbol| symbol.name.as_str())
         .collect();
-    let mut described: Vec<Described<'_>> = modules
+    let mut described: Vec<Described> = modules
         .iter()
+        .zip(types)
         .enumerate()
-        .map(|(index, module)| Described::find(ModuleId(index), module, atoms, layout, &externs))
+        .map(|(index, (module, types))| {
+            Described::find(ModuleId(index), module, types, atoms, layout, &externs)
+        })
         .collect();
-    let made = described_functions(modules, atoms, layout, &mut described, options);
+    let mut made = described_functions(modules, atoms, layout, &mut described, options);
     // From here on every live function has a type of its own, in its module's types or in `made`.
-    let inputs: Vec<&Btf> = described
-        .iter()
-        .map(|module| &module.btf)
-        .chain([&made])
-        .collect();
-    let mut merged = btf::merge(&inputs);
+    let inputs = described.iter_mut().map(|module| &mut module.btf);
+    let mut merged = btf::merge(inputs.chain([&mut made]));
     for (module, numbers) in described.iter_mut().zip(&merged.numbers) {
         // What was made comes last.
         module.visit_types(|id| *id = numbers.get(*id));
@@ -74,6 +74,7 @@ pub(super) fn describe(
         .chain(sections)
         .chain(described.iter().flat_map(Described::core_types));
     let (mut btf, numbers) = btf::keep(&merged.btf, roots);
+    drop(merged);
     let ext = BtfExt {
         func_info: super::records::func_info(&mut btf, layout, &functions, &numbers),
         line_info: lines(&mut btf, atoms, layout, &described),
@@ -106,7 +107,7 @@ pub(super) fn is_declared_extern(module: &Module<'_>, name: &str) -> bool {
 fn sections(
     btf: &mut Btf,
     layout: &Layout<'_>,
-    described: &[Described<'_>],
+    described: &[Described],
 ) -> Result<Vec<TypeId>, LinkError> {
     let mut added = Vec::new();
     let mut by_section: Vec<Vec<VarSecinfo>> = vec![Vec::new(); layout.sections.len()];

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::atoms::{AtomId, Atoms};
-use super::inputs::{Module, ModuleId};
+use super::inputs::{Module, ModuleId, Types};
 use super::place::{Layout, Location};
 use crate::btf::{self, Btf, Kind, Linkage, TypeId, Var, VarSecinfo};
 use crate::btf_ext::{CoreRelo, Group, LineInfo, Record};
@@ -13,10 +13,8 @@ use crate::elf::{Place, SectionIndex};
 pub(super) const EXTERN_SECTIONS: [&str; 2] = [".ksyms", ".kconfig"];
 
 /// What one module's types say about what is live.
-pub(super) struct Described<'m> {
-    /// The module's types as it wrote them: the names in its records are of their strings.
-    pub(super) source: Option<&'m super::inputs::Types>,
-    /// The same, repaired.
+pub(super) struct Described {
+    /// The module's types, repaired. The names in its records are of their strings.
     pub(super) btf: Btf,
     /// Its functions by atom.
     pub(super) functions: BTreeMap<AtomId, TypeId>,
@@ -32,17 +30,17 @@ pub(super) struct Described<'m> {
     pub(super) externs: Vec<(&'static str, VarSecinfo)>,
 }
 
-impl<'m> Described<'m> {
+impl Described {
     /// Finds the records and variables of live functions and sections. `externs` are the symbols that stay undefined.
     pub(super) fn find(
         id: ModuleId,
-        module: &'m Module<'_>,
+        module: &Module<'_>,
+        types: Option<Types>,
         atoms: &Atoms<'_>,
         layout: &Layout<'_>,
         externs: &BTreeSet<&str>,
     ) -> Self {
         let mut described = Self {
-            source: module.types.as_ref(),
             btf: Btf::new(),
             functions: BTreeMap::new(),
             made: BTreeMap::new(),
@@ -51,7 +49,7 @@ impl<'m> Described<'m> {
             vars: Vec::new(),
             externs: Vec::new(),
         };
-        let Some(types) = &module.types else {
+        let Some(types) = types else {
             return described;
         };
         let finder = Finder::new(id, module, atoms, layout);
@@ -68,7 +66,8 @@ impl<'m> Described<'m> {
             described.core_relos.entry(atom).or_default().push(record);
         }
         described.find_vars(&finder, &types.btf, externs);
-        described.btf = btf::repair(types.btf.clone());
+        // Strings are only ever added to, so the names in the records stay what they are.
+        described.btf = btf::repair(types.btf);
         described
     }
 
