@@ -19,7 +19,7 @@ use crate::kernel::BpfFs;
 use crate::load::{self, LoadError, LoadOptions, Step};
 use crate::object::Spec;
 use failure::{Failure, Kind};
-use options::{Entries, Settings, TypeOf, Value};
+use options::{Entries, Inner, Settings, TypeOf, Value};
 use outcome::{Outcome, Types};
 
 #[derive(Debug, Args)]
@@ -33,7 +33,10 @@ pub(super) struct VerifyArgs {
     /// How many entries a map has
     #[arg(long, value_name = "MAP=N")]
     max_entries: Vec<Entries>,
-    /// The value of a variable before loading: a number, true, an enum's name, a string, 0x… bytes
+    /// Like which other map of the object the maps in a map of maps are, where its definition does not say
+    #[arg(long, value_name = "MAP=OTHER")]
+    inner: Vec<Inner>,
+    /// The value of a variable or kernel option before loading: a number, true, an enum's name, a string, 0x… bytes
     #[arg(long, value_name = "NAME=VALUE")]
     set: Vec<Value>,
     /// Where maps that ask for it are pinned: fitting ones that are there are used, new ones are removed again
@@ -55,6 +58,7 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<ExitCode> {
     let settings = Settings {
         types: &args.types,
         max_entries: &args.max_entries,
+        inner: &args.inner,
         values: &args.set,
     };
     check_settings(args, settings)?;

@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use crate::kernel::KernelError;
 use crate::object::ObjectError;
+use crate::uapi::MapType;
 
 /// An error of the object, of the kernel, or of what joins them.
 #[derive(Debug, Error)]
@@ -42,6 +43,17 @@ pub enum LoadError {
         reason: String,
         /// What the verifier said when it came there.
         error: Box<KernelError>,
+    },
+    /// A map of maps of which nothing says what the maps in it look like; the kernel must know.
+    #[error(
+        "create map `{map}`: the object does not say what the maps in this {map_type} look like\n  \
+         try:  --inner {map}=MAP, a map of the object that is like them"
+    )]
+    NoTemplate {
+        /// The map of maps.
+        map: String,
+        /// Which of the two types it is of.
+        map_type: MapType,
     },
     /// A program uses a map that could not be created.
     #[error("load program `{program}`: its map `{map}` was not created")]
@@ -113,6 +125,7 @@ impl LoadError {
             LoadError::Noted { error, .. } => error.kernel(),
             LoadError::Object(_)
             | LoadError::Incompatible { .. }
+            | LoadError::NoTemplate { .. }
             | LoadError::MapMissing { .. }
             | LoadError::Slot { .. }
             | LoadError::NoSuch { .. } => None,
@@ -147,6 +160,14 @@ mod tests {
                 map: "hits".into(),
             },
             "load program `count`: its map `hits` was not created",
+        );
+        check(
+            LoadError::NoTemplate {
+                map: "ports".into(),
+                map_type: MapType::HASH_OF_MAPS,
+            },
+            "create map `ports`: the object does not say what the maps in this hash_of_maps look like\n  \
+             try:  --inner ports=MAP, a map of the object that is like them",
         );
         check(
             LoadError::Slot {

@@ -129,6 +129,12 @@ fn create_map(
             };
             Some(with_types_or_without(plan, definition, observer)?)
         }
+        None if spec.map_type.is_map_of_maps() => {
+            return Err(LoadError::NoTemplate {
+                map: spec.name.clone(),
+                map_type: spec.map_type,
+            });
+        }
         None => None,
     };
     let definition = MapDefinition {

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use xdplb_linker::btf::{Btf, Kind, TypeId};
 use xdplb_linker::elf::{Object, Place, Section, SectionIndex, SectionKind, SymbolKind};
 
+use super::externs::KCONFIG;
 use super::maps::{Freeze, MapSpec};
 use super::{ObjectError, Spec};
 use crate::uapi::{MapType, map_flags};
@@ -111,7 +112,8 @@ impl Spec {
     }
 
     /// Sets a variable before the object is loaded; in `.rodata` it is a constant to the verifier, which then removes the
-    /// branches that it decides. `bytes` has the size and byte order of the variable.
+    /// branches that it decides. An option of the kernel's configuration is set in place of the machine's value. `bytes` has
+    /// the size and byte order of the variable.
     pub fn set_global(&mut self, name: &str, bytes: &[u8]) -> Result<(), ObjectError> {
         let (global, range) = self.find_global(name)?;
         if range.len() != bytes.len() {
@@ -126,6 +128,9 @@ impl Spec {
             ));
         }
         let map = global.map;
+        if self.maps[map].name == KCONFIG {
+            self.externs.give(name);
+        }
         let size = self.maps[map].value_size as usize;
         let contents = self.maps[map].contents.get_or_insert_with(|| vec![0; size]);
         if let Some(place) = contents.get_mut(range) {

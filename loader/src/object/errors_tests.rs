@@ -72,7 +72,7 @@ fn errors_name_section_offset_and_cause() {
         .function("xdp", "main", &[mov(0, 2), exit()]);
     assert_eq!(
         error(&builder.finish_untyped()),
-        ".maps: the object has no .BTF, which says what the maps are\n  try:  clang -g"
+        ".maps+0x0: map `m`: the object has no .BTF, which says what the maps are\n  try:  clang -g"
     );
 }
 
@@ -295,7 +295,7 @@ fn an_object_with_broken_types_is_one_without() {
     bytes[at] = 0xff;
     assert_eq!(
         error(&bytes),
-        ".maps: what the maps are stands in .BTF, and .BTF+0x0: btf magic is 0xebff: 0xeb9f is expected (0x9feb is big endian)"
+        ".maps+0x0: map `hits`: what the maps are stands in .BTF, and .BTF+0x0: btf magic is 0xebff: 0xeb9f is expected (0x9feb is big endian)"
     );
 }
 

@@ -3,11 +3,12 @@
 //!
 //! The rules are libbpf's (`bpf_object__collect_externs`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use xdplb_linker::btf::{Btf, Datasec, Int, Kind, Linkage, Type, TypeId, VarSecinfo};
 use xdplb_linker::elf::{Binding, Object, Place, SectionIndex};
 
+use super::data::Global;
 use super::kconfig::ConfigType;
 use super::maps::{Freeze, MapSpec};
 use crate::uapi::{MapType, map_flags};
@@ -47,6 +48,8 @@ pub(super) enum Expected {
 pub(super) struct Externs {
     pub(super) all: Vec<Extern>,
     at: HashMap<String, usize>,
+    /// Options whose value is the user's, whatever the kernel's configuration says; it stands in the map.
+    given: HashSet<String>,
 }
 
 impl Externs {
@@ -68,13 +71,44 @@ impl Externs {
             .enumerate()
             .map(|(index, one)| (one.name.clone(), index))
             .collect();
-        Externs { all, at }
+        Externs {
+            all,
+            at,
+            given: HashSet::new(),
+        }
     }
 
     /// The one with this name.
     pub(super) fn find(&self, name: &str) -> Option<(usize, &Extern)> {
         let index = *self.at.get(name)?;
         Some((index, self.all.get(index)?))
+    }
+
+    /// Keeps the machine's value of an option away.
+    pub(super) fn give(&mut self, name: &str) {
+        self.given.insert(name.to_string());
+    }
+
+    /// Whether an option's value is the user's.
+    pub(super) fn is_given(&self, name: &str) -> bool {
+        self.given.contains(name)
+    }
+
+    /// The options, as variables of their map.
+    pub(super) fn config_globals(&self, maps: &[MapSpec]) -> Vec<Global> {
+        let Some(map) = maps.iter().position(|map| map.name == KCONFIG) else {
+            return Vec::new();
+        };
+        let options = self.all.iter().filter_map(|one| match one.what {
+            Expected::Config { offset, size, .. } => Some(Global {
+                name: one.name.clone(),
+                map,
+                offset: offset.into(),
+                size: size.into(),
+            }),
+            Expected::Address | Expected::Variable(_) | Expected::Function(_) => None,
+        });
+        options.collect()
     }
 
     /// The map that holds the configuration's values, when there are any.
@@ -197,6 +231,35 @@ fn read_symbols(btf: &mut Btf, weak: &HashMap<&str, bool>) -> Vec<Extern> {
     let size = 4 * defined.len() as u32;
     set_section(btf, id, size, defined);
     found
+}
+
+/// What is expected neither of the configuration nor of the kernel's symbols: functions that are declared and never called,
+/// or that another object defines. Their linkage alone would cost the object all its types (`btf_func_check_meta`,
+/// `btf_var_check_meta`).
+pub(super) fn define_the_rest(btf: &mut Btf) {
+    let left: Vec<TypeId> = btf
+        .iter()
+        .filter(|(_, ty)| match &ty.kind {
+            Kind::Func(func) => func.linkage == Linkage::Extern,
+            Kind::Var(var) => var.linkage == Linkage::Extern,
+            _ => false,
+        })
+        .map(|(id, _)| id)
+        .collect();
+    for id in left {
+        match btf.get(id).map(|ty| &ty.kind) {
+            Some(Kind::Func(func)) => {
+                let proto = func.proto;
+                name_parameters(btf, proto);
+                define(btf, id, None);
+            }
+            Some(Kind::Var(var)) if btf.size_of(var.ty).is_some() => define(btf, id, None),
+            _ => {
+                let int = int32(btf);
+                define(btf, id, Some(int));
+            }
+        }
+    }
 }
 
 /// Makes an `extern` variable or function one that is defined here; a kernel variable's type becomes `ty`, since its own

@@ -136,6 +136,7 @@ impl Spec {
         };
         for one in &self.externs.all {
             match &one.what {
+                Expected::Config { .. } if self.externs.is_given(&one.name) => {}
                 Expected::Config { .. } => match one.name.as_str() {
                     "LINUX_KERNEL_VERSION" | "LINUX_HAS_BPF_COOKIE" => needs.version = true,
                     "LINUX_HAS_SYSCALL_WRAPPER" => {
@@ -175,7 +176,12 @@ impl Spec {
                 .and_then(|map| map.contents.clone()),
         };
         for one in &self.externs.all {
-            let found = answers.extern_value(one, self.btf(), target, &names);
+            let found = match one.what {
+                Expected::Config { offset, .. } if self.externs.is_given(&one.name) => {
+                    Ok(Found::Config(offset))
+                }
+                _ => answers.extern_value(one, self.btf(), target, &names),
+            };
             answers.externs.push(found);
         }
         answers
@@ -210,7 +216,7 @@ impl Answers {
                     .map_err(|why| format!("`{name}` has no value: {why}"))?;
                 let Some(value) = value else {
                     // A weak one reads as zero, which the map holds already.
-                    return absent(format!("this kernel's configuration does not set `{name}`"))
+                    return absent(format!("this kernel's configuration does not set `{name}`\n  try:  --set {name}=VALUE"))
                         .map(|_| Found::Config(*offset));
                 };
                 let at = *offset as usize;

@@ -261,6 +261,58 @@ fn kernel_variables_are_named_by_type_or_by_address() {
 }
 
 #[test]
+fn an_option_can_be_given() {
+    let (mut target, _) = kernel();
+    target.config.insert("CONFIG_HZ".into(), "250".into());
+    for name in ["CONFIG_HZ", "CONFIG_NONE", "LINUX_KERNEL_VERSION"] {
+        let mut spec = using(".kconfig", name, int, false);
+        spec.set_value(name, "1000").unwrap();
+        assert_eq!(spec.needs(), Needs::default(), "the machine is not asked");
+        let plan = spec.plan(&target);
+        assert!(plan.failed.is_empty());
+        let contents = plan.maps[0].spec.contents.clone().unwrap();
+        assert_eq!(contents[..4], 1000u32.to_le_bytes());
+    }
+    let mut spec = using(".kconfig", "CONFIG_HZ", int, false);
+    assert_eq!(
+        spec.set_value("CONFIG_HZ", "many").unwrap_err().to_string(),
+        "`CONFIG_HZ` is an int: `many` is no number"
+    );
+    assert_eq!(
+        spec.set_value("HZ", "1").unwrap_err().to_string(),
+        "there is no variable `HZ`: the object has CONFIG_HZ"
+    );
+}
+
+#[test]
+fn what_is_declared_and_not_used_costs_no_types() {
+    let mut b = Builder::new();
+    let ty = b.integer("long", 8, 1);
+    let proto = b.btf.add(
+        "",
+        Kind::FuncProto(FuncProto {
+            returns: ty,
+            params: vec![Param {
+                name: xdplb_linker::btf::StrId::default(),
+                ty,
+            }],
+        }),
+    );
+    let linkage = Linkage::Extern;
+    b.btf.add("elsewhere", Kind::Func(Func { proto, linkage }));
+    b.btf.add("other", Kind::Var(Var { ty, linkage }));
+    b.function("xdp", "main", &[mov(0, 2), exit()]);
+    let spec = Spec::parse(&b.finish()).unwrap();
+    let btf = spec.btf().unwrap();
+    let is_extern = |kind: &Kind| match kind {
+        Kind::Func(func) => func.linkage == Linkage::Extern,
+        Kind::Var(var) => var.linkage == Linkage::Extern,
+        _ => false,
+    };
+    assert!(!btf.iter().any(|(_, ty)| is_extern(&ty.kind)));
+}
+
+#[test]
 fn configuration_values_stand_in_a_map() {
     let (mut target, _) = kernel();
     target.config.insert("CONFIG_HZ".into(), "250".into());
@@ -290,7 +342,7 @@ fn configuration_values_stand_in_a_map() {
 
     assert_eq!(
         failure(&using(".kconfig", "CONFIG_NONE", int, false).plan(&target)),
-        "xdp+0x0 (insn 0 in `main`): refers to `CONFIG_NONE`: this kernel's configuration does not set `CONFIG_NONE`"
+        "xdp+0x0 (insn 0 in `main`): refers to `CONFIG_NONE`: this kernel's configuration does not set `CONFIG_NONE`\n  try:  --set CONFIG_NONE=VALUE"
     );
     assert!(
         using(".kconfig", "CONFIG_NONE", int, true)

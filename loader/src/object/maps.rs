@@ -119,7 +119,7 @@ pub(super) fn read(
     let Some((index, section)) = object.section_named(".maps") else {
         return Vec::new();
     };
-    let untold = |cause: &str| all_broken(object, index, ObjectError::in_section(".maps", cause));
+    let untold = |cause: &str| all_broken(object, index, cause);
     let Some(btf) = btf else {
         return match no_types {
             Some(why) if !why.section.is_empty() => {
@@ -153,14 +153,16 @@ pub(super) fn read(
 }
 
 /// The maps by their symbols, where nothing says what they are.
-fn all_broken(object: &Object<'_>, section: SectionIndex, why: ObjectError) -> Vec<MapSpec> {
+fn all_broken(object: &Object<'_>, section: SectionIndex, cause: &str) -> Vec<MapSpec> {
     let symbols = object.symbols.iter().filter(|symbol| {
         symbol.place == Place::Section(section) && symbol.kind == SymbolKind::Object
     });
     let mut maps: Vec<_> = symbols
-        .map(|symbol| MapSpec {
-            broken: Some(why.clone()),
-            ..MapSpec::new(shortened(symbol.name), (section, symbol.value))
+        .map(|symbol| {
+            let mut map = MapSpec::new(shortened(symbol.name), (section, symbol.value));
+            let cause = format!("map `{}`: {cause}", map.name);
+            map.broken = Some(ObjectError::at(".maps", symbol.value, cause));
+            map
         })
         .collect();
     maps.sort_by_key(|map| map.place.1);

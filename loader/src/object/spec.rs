@@ -9,12 +9,12 @@ use xdplb_linker::elf::{Object, Place, SectionIndex};
 use xdplb_linker::insn::Insn;
 
 use super::data::{self, Global};
-use super::externs::Externs;
+use super::externs::{Externs, define_the_rest};
 use super::records::Records;
 use super::relocate::Reference;
 use super::{
-    MapSpec, ObjectError, ProgramKind, SectionKind, btf, functions, identify, legacy, maps,
-    relocate, struct_ops,
+    MapSpec, ObjectError, Pinning, ProgramKind, SectionKind, btf, functions, identify, legacy,
+    maps, relocate, struct_ops,
 };
 
 /// The longest name of a section. Rust's mangled names (`.text._RNv…`) reach a thousand bytes.
@@ -98,7 +98,11 @@ impl Spec {
         maps.extend(data::read(&object, btf.as_ref()));
         maps.extend(externs.config_map(btf.as_ref()));
         // From here on no map is added: `globals` and plans refer to maps by index.
-        let globals = data::globals(&object, &maps);
+        if let Some(btf) = &mut btf {
+            define_the_rest(btf);
+        }
+        let mut globals = data::globals(&object, &maps);
+        globals.extend(externs.config_globals(&maps));
         let code = functions::read_code(&object, &relocate::names(&object, bytes.len())?);
         let (functions, mut programs) = functions::read(&object, &code);
         legacy::fill_tail_calls(&mut maps, &mut programs);
@@ -212,6 +216,25 @@ impl Spec {
     /// Says how many entries a map has.
     pub fn set_max_entries(&mut self, map: &str, entries: u32) -> Result<(), ObjectError> {
         self.map_mut(map)?.max_entries = entries;
+        Ok(())
+    }
+
+    /// Says what the maps in a map of maps look like, where its definition does not: like another map of the object.
+    pub fn set_inner(&mut self, map: &str, like: &str) -> Result<(), ObjectError> {
+        let mut inner = self.map_mut(like)?.clone();
+        let outer = self.map_mut(map)?;
+        let fail = |cause: String| Err(ObjectError::request(cause));
+        if !outer.map_type.is_map_of_maps() {
+            return fail(format!(
+                "map `{map}` is of type {}, which holds no maps",
+                outer.map_type
+            ));
+        }
+        if inner.map_type.is_map_of_maps() {
+            return fail(format!("`{like}` is a map of maps, which no map can hold"));
+        }
+        inner.pinning = Pinning::None;
+        outer.inner = Some(Box::new(inner));
         Ok(())
     }
 

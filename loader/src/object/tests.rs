@@ -11,6 +11,31 @@ use super::*;
 use crate::uapi::{MapType, map_flags};
 
 #[test]
+fn a_template_can_be_another_map() {
+    let mut b = Builder::new();
+    b.map("outer", 13, 4)
+        .map("like", 1, 8)
+        .function("xdp", "main", &[mov(0, 2), exit()]);
+    let mut spec = Spec::parse(&b.finish()).unwrap();
+    let refused = |error: Result<(), ObjectError>| error.unwrap_err().to_string();
+    assert_eq!(
+        refused(spec.set_inner("like", "outer")),
+        "map `like` is of type hash, which holds no maps"
+    );
+    assert_eq!(
+        refused(spec.set_inner("outer", "outer")),
+        "`outer` is a map of maps, which no map can hold"
+    );
+    assert_eq!(
+        refused(spec.set_inner("outer", "lik")),
+        "there is no map `lik`: the object has outer, like"
+    );
+    spec.set_inner("outer", "like").unwrap();
+    let inner = spec.map("outer").unwrap().inner.as_ref().unwrap();
+    assert_eq!((inner.name.as_str(), inner.max_entries), ("like", 8));
+}
+
+#[test]
 fn the_sample_is_read() {
     let spec = Spec::parse(&build::sample()).unwrap();
     assert_eq!((spec.license.as_str(), spec.kernel_version), ("GPL", 0));

@@ -110,7 +110,9 @@ fn lacks_entries(map: &MapPlan) -> bool {
 impl Kind {
     fn of(error: &LoadError) -> Self {
         match error {
-            LoadError::Object(_) | LoadError::NoSuch { .. } => Kind::Object,
+            LoadError::Object(_) | LoadError::NoSuch { .. } | LoadError::NoTemplate { .. } => {
+                Kind::Object
+            }
             LoadError::Kernel(KernelError::Rejected(_)) => Kind::Verifier,
             LoadError::Kernel(KernelError::Permission { .. }) => Kind::Permission,
             LoadError::Kernel(KernelError::Refused { .. } | KernelError::Usage { .. }) => {

@@ -1,4 +1,4 @@
-//! `--type`, `--max-entries` and `--set`: read from the command line, and applied to the objects that they fit.
+//! `--type`, `--max-entries`, `--inner` and `--set`: read from the command line, and applied to the objects that they fit.
 
 use std::str::FromStr;
 
@@ -51,6 +51,25 @@ impl FromStr for Entries {
     }
 }
 
+/// `MAP=OTHER`.
+#[derive(Clone, Debug)]
+pub(super) struct Inner {
+    map: String,
+    like: String,
+}
+
+impl FromStr for Inner {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (map, like) = name_and_value(text, "MAP=OTHER")?;
+        Ok(Inner {
+            map: map.to_string(),
+            like: like.to_string(),
+        })
+    }
+}
+
 /// `NAME=VALUE`.
 #[derive(Clone, Debug)]
 pub(super) struct Value {
@@ -82,6 +101,7 @@ fn name_and_value<'a>(text: &'a str, form: &str) -> Result<(&'a str, &'a str), S
 pub(super) struct Settings<'a> {
     pub(super) types: &'a [TypeOf],
     pub(super) max_entries: &'a [Entries],
+    pub(super) inner: &'a [Inner],
     pub(super) values: &'a [Value],
 }
 
@@ -90,6 +110,7 @@ pub(super) struct Settings<'a> {
 pub(super) struct Fits {
     types: Vec<Fit>,
     max_entries: Vec<Fit>,
+    inner: Vec<Fit>,
     values: Vec<Fit>,
 }
 
@@ -101,7 +122,10 @@ enum Fit {
 
 impl Settings<'_> {
     pub(super) fn is_empty(self) -> bool {
-        self.types.is_empty() && self.max_entries.is_empty() && self.values.is_empty()
+        self.types.is_empty()
+            && self.max_entries.is_empty()
+            && self.inner.is_empty()
+            && self.values.is_empty()
     }
 
     /// Applies what fits the object. A value that the object's variable cannot take is an error.
@@ -121,6 +145,11 @@ impl Settings<'_> {
             .map_err(|error| {
                 UsageError(format!("--max-entries {map}={entries}: {path}: {error}"))
             })?;
+        }
+        for (fit, Inner { map, like }) in fits.inner.iter_mut().zip(self.inner) {
+            let has = spec.map(map).is_some() && spec.map(like).is_some();
+            *fit = apply(has, || spec.set_inner(map, like))
+                .map_err(|error| UsageError(format!("--inner {map}={like}: {path}: {error}")))?;
         }
         for (fit, Value { name, value }) in fits.values.iter_mut().zip(self.values) {
             // A path such as `limits.burst` names a member of a variable.
@@ -147,6 +176,7 @@ impl Fits {
         Fits {
             types: vec![Fit::No; settings.types.len()],
             max_entries: vec![Fit::No; settings.max_entries.len()],
+            inner: vec![Fit::No; settings.inner.len()],
             values: vec![Fit::No; settings.values.len()],
         }
     }
@@ -156,6 +186,7 @@ impl Fits {
         let pairs = [
             (&mut self.types, other.types),
             (&mut self.max_entries, other.max_entries),
+            (&mut self.inner, other.inner),
             (&mut self.values, other.values),
         ];
         for (all, more) in pairs {
@@ -188,11 +219,16 @@ impl Fits {
             let option = format!("--max-entries {}={}", asked.map, asked.entries);
             (*fit, option, missing("map", &asked.map))
         });
+        let inner = self.inner.iter().zip(settings.inner).map(|(fit, asked)| {
+            let option = format!("--inner {}={}", asked.map, asked.like);
+            let both = format!("{}` and `{}", asked.map, asked.like);
+            (*fit, option, missing("maps", &both))
+        });
         let values = self.values.iter().zip(settings.values).map(|(fit, asked)| {
             let option = format!("--set {}={}", asked.name, asked.value);
             (*fit, option, missing("variable", &asked.name))
         });
-        for (fit, option, why) in types.chain(entries).chain(values) {
+        for (fit, option, why) in types.chain(entries).chain(inner).chain(values) {
             if fit == Fit::No {
                 return Err(UsageError(format!("{option}: {why}")));
             }
@@ -225,6 +261,7 @@ mod tests {
             "`-1` is not a number of entries"
         );
         assert_eq!(refused::<Entries>("1024"), "not of the form MAP=N");
+        assert_eq!(refused::<Inner>("outer"), "not of the form MAP=OTHER");
         assert_eq!(refused::<Value>("=3"), "not of the form NAME=VALUE");
         assert_eq!(refused::<Value>("LIMIT="), "accepted");
         assert_eq!(refused::<TypeOf>("main=xdp"), "accepted");
