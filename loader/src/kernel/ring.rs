@@ -7,17 +7,17 @@
 //! ```
 //!
 //! A record is eight bytes of header (its length; bit 31: still being written; bit 30: thrown away), then its data, padded to
-//! eight bytes. This file and `syscall` are the unsafe doors of `kernel`.
+//! eight bytes.
 
 use std::ops::Deref;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::mapping::{Access, RingPages};
 use super::{KernelError, Map};
 use crate::uapi::MapType;
 
@@ -29,9 +29,9 @@ const HEADER: usize = 8;
 #[derive(Debug)]
 pub struct RingBuffer {
     fd: OwnedFd,
-    consumer: Mapping,
+    consumer: RingPages,
     /// The producer's page and the data after it.
-    producer: Mapping,
+    producer: RingPages,
     page: usize,
     /// Bytes of the ring, a power of two.
     size: usize,
@@ -71,15 +71,12 @@ impl RingBuffer {
                 why: format!("it is a map of type {}", shape.map_type),
             });
         }
-        let refused = |errno| KernelError::refused(what(), errno);
+        let refused = |error: std::io::Error| KernelError::io(what(), &error);
         let (page, size) = (page_size(), shape.max_entries as usize);
-        let fd = map
-            .as_fd()
-            .try_clone_to_owned()
-            .map_err(|error| KernelError::io(what(), &error))?;
-        let consumer = Mapping::new(fd.as_fd(), page, 0, Access::Write).map_err(refused)?;
+        let fd = map.as_fd().try_clone_to_owned().map_err(refused)?;
+        let consumer = RingPages::new(fd.as_fd(), page, 0, Access::Write).map_err(refused)?;
         let producer =
-            Mapping::new(fd.as_fd(), page + 2 * size, page, Access::Read).map_err(refused)?;
+            RingPages::new(fd.as_fd(), page + 2 * size, page, Access::Read).map_err(refused)?;
         Ok(RingBuffer {
             fd,
             consumer,
@@ -137,88 +134,6 @@ impl AsFd for RingBuffer {
     /// Readable when there is a record, for event loops.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
-    }
-}
-
-/// What this process does with mapped pages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Access {
-    Read,
-    Write,
-}
-
-/// Pages of a map in this process's memory. Having one means that `length` bytes from `start` are mapped, readable, until it
-/// is dropped.
-#[derive(Debug)]
-struct Mapping {
-    start: NonNull<u8>,
-    length: usize,
-}
-
-impl Mapping {
-    fn new(
-        fd: BorrowedFd<'_>,
-        length: usize,
-        offset: usize,
-        access: Access,
-    ) -> Result<Self, Errno> {
-        let protection = match access {
-            Access::Read => libc::PROT_READ,
-            Access::Write => libc::PROT_READ | libc::PROT_WRITE,
-        };
-        // SAFETY: a new mapping at a place of the kernel's choice touches nothing that exists.
-        let start = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                length,
-                protection,
-                libc::MAP_SHARED,
-                fd.as_raw_fd(),
-                offset as libc::off_t,
-            )
-        };
-        if start == libc::MAP_FAILED {
-            return Err(Errno::last());
-        }
-        let start = NonNull::new(start.cast()).ok_or(Errno::EFAULT)?;
-        Ok(Mapping { start, length })
-    }
-
-    /// A place inside the mapping for a value of that size, aligned to it.
-    fn place(&self, offset: usize, size: usize) -> Option<NonNull<u8>> {
-        let inside = offset.checked_add(size)? <= self.length && offset.is_multiple_of(size);
-        // SAFETY: the sum was just found to lie inside the mapping.
-        inside.then(|| unsafe { self.start.add(offset) })
-    }
-
-    fn u64_at(&self, offset: usize) -> Option<&AtomicU64> {
-        let place = self.place(offset, 8)?;
-        // SAFETY: eight mapped, aligned bytes, borrowed no longer than the mapping; the kernel changes them at the same
-        // time, which atomics allow, and a value that is stored to belongs to a writable mapping.
-        Some(unsafe { place.cast().as_ref() })
-    }
-
-    fn u32_at(&self, offset: usize) -> Option<&AtomicU32> {
-        let place = self.place(offset, 4)?;
-        // SAFETY: as above, with four bytes.
-        Some(unsafe { place.cast().as_ref() })
-    }
-
-    /// Bytes that nobody changes: those of a submitted record, as long as the consumer's position stands before it.
-    fn bytes(&self, offset: usize, length: usize) -> Option<&[u8]> {
-        if offset.checked_add(length)? > self.length {
-            return None;
-        }
-        // SAFETY: mapped bytes, borrowed no longer than the mapping; the kernel does not write to a submitted record, and
-        // its room is given back only when the record is dropped.
-        Some(unsafe { std::slice::from_raw_parts(self.start.add(offset).as_ptr(), length) })
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is ours alone; every borrow of it has ended.
-        unsafe { libc::munmap(self.start.as_ptr().cast(), self.length) };
     }
 }
 
