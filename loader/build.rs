@@ -21,7 +21,7 @@ const BPF_RUSTC: &str = "XDPLB_BPF_RUSTC";
 /// A ready object to embed instead.
 const PROG: &str = "XDPLB_PROG";
 /// Raise when the way `core` is compiled changes.
-const SYSROOT_RECIPE: &str = "1";
+const SYSROOT_RECIPE: &str = "2";
 
 fn main() -> ExitCode {
     let done = if env::var_os(AS_LINKER).is_some() {
@@ -247,6 +247,7 @@ fn build_core(compiler: &Compiler, target: &Path, cache: &Path) -> Result<PathBu
                 "-Copt-level=3",
                 "-Ccodegen-units=1",
             ])
+            .arg(remapped(library(compiler), "/rustc/library"))
             .args([
                 "-Clinker-plugin-lto",
                 "-Cembed-bitcode=yes",
@@ -298,7 +299,13 @@ fn build_program(
     // Without CAP_PERFMON the verifier refuses a stack slot that holds half a number where a pointer
     // was before (kernel/bpf/verifier.c, `check_stack_write_fixed_off`): let spills not share slots.
     let separate_slots = "-Cllvm-args=-no-stack-slot-sharing".into();
-    let flags = ["--sysroot".into(), sysroot.into(), link, separate_slots];
+    let flags = [
+        "--sysroot".into(),
+        sysroot.into(),
+        link,
+        separate_slots,
+        remapped(root, ""),
+    ];
     let mut command = compiler.command(Path::new(&variable("CARGO")?));
     command
         .args([
@@ -323,6 +330,22 @@ fn build_program(
         .env(AS_LINKER, "1");
     run(command, "build prog for BPF")?;
     Ok(output.join("xdplb-prog"))
+}
+
+/// A flag for rustc: source lines name their files from `to` on, wherever `from` is on this machine. Equal sources then
+/// give equal bytes in every checkout.
+fn remapped(from: &Path, to: &str) -> OsString {
+    let mut flag = OsString::from("--remap-path-prefix=");
+    flag.push(from);
+    flag.push("=");
+    flag.push(to);
+    flag
+}
+
+/// The folder of the source of Rust's library, `core/src/lib.rs` in it.
+fn library(compiler: &Compiler) -> &Path {
+    let core = compiler.core.as_path();
+    core.ancestors().nth(3).unwrap_or(core)
 }
 
 fn run(mut command: Command, what: &str) -> Result<()> {

@@ -99,12 +99,17 @@ fn build(compiler: &Compiler, linker: &Path, manifest: &Path) -> Result<Command>
     let version = format!("--cfg=xdplb_ld=\"{}\"", age.as_millis());
     // rustc keeps to itself what a linker says that succeeds: its warnings would be lost.
     let show = OsString::from("-Wlinker-messages");
+    // Its source lines name files from its own folder on: equal sources give equal bytes, wherever they are.
+    let mut remap = OsString::from("--remap-path-prefix=");
+    remap.push(manifest.parent().unwrap_or(manifest));
+    remap.push("=");
     let flags = [
         "--sysroot".into(),
         compiler.sysroot.clone().into(),
         link,
         version.into(),
         show,
+        remap,
     ];
     command
         .args([
