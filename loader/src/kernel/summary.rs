@@ -29,19 +29,14 @@ pub struct LogSummary {
 impl LogSummary {
     /// Finds the reason in a log.
     pub fn of(log: &str) -> Self {
-        // From Linux 7.3 a report follows the reason and says the same at length, with more instructions.
-        let lines: Vec<&str> = log
-            .lines()
-            .map(str::trim_end)
-            .take_while(|line| !line.starts_with("Verification failed: "))
-            .collect();
+        let lines: Vec<&str> = log.lines().map(str::trim_end).collect();
         // The statistics at the end of every log say nothing about the reason.
         let end = lines
             .iter()
             .rposition(|line| !line.is_empty() && !is_statistics(line))
             .map_or(0, |last| last + 1);
         let all = &lines[..end];
-        // The kernel's own report repeats what stands before it, with more words.
+        // The report that Linux 7.3 puts behind the reason repeats what stands before it, with more words and instructions.
         let report_at = all.iter().rposition(|line| line.starts_with(REPORT));
         let until = report_at.map_or(all.len(), |at| {
             let before = all[..at].iter().rposition(|line| !line.is_empty());
