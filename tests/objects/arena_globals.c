@@ -1,6 +1,5 @@
-//! Global variables in an arena: section `.addr_space.1`, which user space would have to fill through the arena's mapping.
-//! Not supported: the program that refers to one says so.
-// fails: count: counter
+//! Global variables in an arena: section `.addr_space.1`, whose bytes go into the arena's last pages through a mapping of it.
+// programs: count
 // maps: pages: arena 0 0 4
 // since: 6.9 = arena
 // libbpf: bad map relo against 'counter'

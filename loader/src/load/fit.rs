@@ -75,7 +75,8 @@ fn whole_pages(bytes: u32, page: u32) -> u32 {
     bytes.max(page).checked_next_power_of_two().unwrap_or(bytes)
 }
 
-fn page_size() -> u32 {
+/// Bytes of a page of memory.
+pub(super) fn page_size() -> u32 {
     nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
         .ok()
         .flatten()

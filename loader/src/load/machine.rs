@@ -1,14 +1,17 @@
 //! What an object asks of the machine, read for it and for nothing else: the kernel's types for CO-RE, addresses of symbols,
 //! the configuration, the version. Our own program asks for none of it, so that its start pays for none of it.
 
-use super::{Observer, Step};
+use super::{Observer, Step, fit};
 use crate::kernel;
 use crate::object::{KernelTypes, ModuleTypes, Modules, Needs, Target};
 
 /// Reads what is needed. What cannot be read is a step, is missing in the target and said in the list: the programs that depend
 /// on it fail, the others load.
 pub(super) fn read(needs: &Needs, observer: &mut dyn Observer) -> (Target, Vec<String>) {
-    let mut target = Target::default();
+    let mut target = Target {
+        page_size: fit::page_size(),
+        ..Target::default()
+    };
     let mut missing = Vec::new();
     let mut unread = |what: &'static str, reason: String| {
         observer.step(&Step::MachineUnread {

@@ -43,7 +43,7 @@ pub(super) fn obtain(
         });
         return Ok(map);
     }
-    let map = create_map(plan, shape, types, observer)?;
+    let mut map = create_map(plan, shape, types, observer)?;
     let id = map.info()?.id;
     observer.step(&Step::MapCreated {
         map: plan,
@@ -51,7 +51,10 @@ pub(super) fn obtain(
         id,
     });
     if let Some(contents) = &spec.contents {
-        map.update(&0u32.to_ne_bytes(), contents, Update::Any)?;
+        match spec.map_type {
+            MapType::ARENA => map.write_pages(spec.contents_at as usize, contents)?,
+            _ => map.update(&0u32.to_ne_bytes(), contents, Update::Any)?,
+        }
         observer.step(&Step::MapFilled {
             map: plan,
             bytes: contents.len(),

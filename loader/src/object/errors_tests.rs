@@ -241,7 +241,7 @@ fn what_an_object_lacks_is_told_with_what_helps() {
     undefined(&mut b);
     assert_eq!(
         error(&b.finish()),
-        "xdp+0x0 (insn 0 in `main`): refers to `jiffies`, a global in an arena (.addr_space.1), which is not placed here"
+        "xdp+0x0 (insn 0 in `main`): refers to `jiffies`, a global in an arena (.addr_space.1), and the object has no arena"
     );
     let mut b = Builder::new();
     b.raw("config", "jiffies", &[0; 8], false);

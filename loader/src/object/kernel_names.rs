@@ -53,6 +53,8 @@ pub(super) struct Answers {
     attach: HashMap<AttachTarget, Result<Attach, String>>,
     /// The configuration's values, as the map holds them.
     pub(super) config: Option<Vec<u8>>,
+    /// Where in the object's arena its global variables begin.
+    pub(super) arena_at: u32,
 }
 
 /// A name to look up.
@@ -174,6 +176,7 @@ impl Spec {
             config: self
                 .map(super::externs::KCONFIG)
                 .and_then(|map| map.contents.clone()),
+            arena_at: 0,
         };
         for one in &self.externs.all {
             let found = match one.what {

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use xdplb_linker::elf::SectionIndex;
 use xdplb_linker::insn::{self, Insn, InsnIndex};
 
+use super::arena::GLOBALS;
 use super::core::POISON;
 use super::externs::{Expected, KCONFIG};
 use super::kernel_names::{Answers, Found};
@@ -26,9 +27,6 @@ use super::records::Placed;
 use super::relocate::{Reference, Referent};
 use super::spec::Function;
 use super::{MapSpec, ObjectError, Patch, PatchTarget, Spec};
-
-/// The section of variables that lie in an arena: user space maps the arena and writes them there.
-const ARENA_GLOBALS: &str = ".addr_space.1";
 
 /// `BPF_COMPLEXITY_LIMIT_INSNS`, which bounds a privileged program's length.
 const MAX_INSNS: usize = 1_000_000;
@@ -234,8 +232,8 @@ impl<'a> Layout<'a> {
         }
         let Some((map, target)) = self.spec.map_at(section, offset) else {
             let cause = match self.spec.other_sections.get(&section).map(String::as_str) {
-                Some(ARENA_GLOBALS) => format!(
-                    "refers to `{symbol}`, a global in an arena ({ARENA_GLOBALS}), which is not placed here"
+                Some(GLOBALS) => format!(
+                    "refers to `{symbol}`, a global in an arena ({GLOBALS}), and the object has no arena"
                 ),
                 Some(name) => format!(
                     "refers to `{symbol}` in section `{name}`, which is neither a map, data nor a function"
@@ -246,15 +244,28 @@ impl<'a> Layout<'a> {
             };
             return Err(self.error(function, insn, cause));
         };
+        let size = map
+            .globals
+            .as_ref()
+            .map_or(map.value_size.into(), |globals| globals.size);
         if let PatchTarget::MapValue { offset, .. } = target
-            && offset > map.value_size
+            && u64::from(offset) > size
         {
             let cause = format!(
-                "refers to {offset} bytes into `{}`, which has {}",
-                map.name, map.value_size
+                "refers to {offset} bytes into `{}`, which has {size}",
+                map.name
             );
             return Err(self.error(function, insn, cause));
         }
+        let target = match target {
+            PatchTarget::MapValue { map: at, offset } if map.globals.is_some() => {
+                PatchTarget::MapValue {
+                    map: at,
+                    offset: offset.wrapping_add(self.answers.arena_at),
+                }
+            }
+            other => other,
+        };
         let (src, second) = match target {
             PatchTarget::Map(_) => (insn::BPF_PSEUDO_MAP_FD, 0),
             PatchTarget::MapValue { offset, .. } => (insn::BPF_PSEUDO_MAP_VALUE, offset as i32),
@@ -411,10 +422,12 @@ impl<'a> Layout<'a> {
 impl Spec {
     /// The map that a place in a section belongs to, and how an instruction refers to it.
     fn map_at(&self, section: SectionIndex, offset: u64) -> Option<(&MapSpec, PatchTarget)> {
+        let in_arena = |map: &MapSpec| map.globals.as_ref().is_some_and(|g| g.section == section);
         let (index, map) = self.maps.iter().enumerate().find(|(_, map)| {
-            map.place.0 == section && (map.name.starts_with('.') || map.place.1 == offset)
+            in_arena(map)
+                || map.place.0 == section && (map.name.starts_with('.') || map.place.1 == offset)
         })?;
-        let target = if map.name.starts_with('.') {
+        let target = if map.name.starts_with('.') || in_arena(map) {
             PatchTarget::MapValue {
                 map: index,
                 offset: u32::try_from(offset).ok()?,

@@ -7,7 +7,7 @@
 use xdplb_linker::btf::{Btf, Composite, Kind, Linkage, Member, TypeId};
 use xdplb_linker::elf::{Object, Place, RelocationKind, Section, SectionIndex, SymbolKind};
 
-use super::ObjectError;
+use super::{ObjectError, arena};
 use crate::uapi::MapType;
 
 /// Longest name of a map; the kernel keeps 15 bytes.
@@ -46,14 +46,19 @@ pub struct MapSpec {
     pub inner: Option<Box<MapSpec>>,
     /// What to put into which slot once all exist.
     pub values: Vec<(u32, SlotValue)>,
-    /// For global data: the only value, as the object has it. `.bss` has zeros, which need not be written.
+    /// For global data: the only value, as the object has it. `.bss` has zeros, which need not be written. For an arena: the
+    /// bytes of the variables in it.
     pub contents: Option<Vec<u8>>,
+    /// Where in an arena those go; a plan says it.
+    pub contents_at: u32,
     /// Whether the map is made read-only before programs load.
     pub freeze: Freeze,
     /// Why its definition makes no sense: it and the programs that use it cannot be loaded.
     pub broken: Option<ObjectError>,
     /// Where in the object it is defined: relocations name it so.
     pub(super) place: (SectionIndex, u64),
+    /// The variables in an arena.
+    pub(super) globals: Option<arena::Globals>,
     /// iproute2's number for it; 0 is none.
     pub(super) id: u32,
 }
@@ -102,9 +107,11 @@ impl MapSpec {
             inner: None,
             values: Vec::new(),
             contents: None,
+            contents_at: 0,
             freeze: Freeze::No,
             broken: None,
             place,
+            globals: None,
             id: 0,
         }
     }

@@ -7,6 +7,7 @@
 //! **Invariant.** Any byte string gives a `Spec` or an [`ObjectError`] that names section, offset and cause; the work and the
 //! memory are bounded by the size of the input.
 
+mod arena;
 mod btf;
 #[cfg(test)]
 #[path = "../../tests/support/build.rs"]

@@ -15,7 +15,7 @@ use super::layout::Layout;
 use super::map_plan::{adjust, kernel_name};
 use super::records::{self, SourceLine};
 use super::spec::ProgramSpec;
-use super::{MapSpec, ObjectError, ProgramKind, SectionKind, Spec, Target};
+use super::{MapSpec, ObjectError, ProgramKind, SectionKind, Spec, Target, arena};
 use crate::uapi::AttachType;
 /// All programs of an object together: what keeps a hostile file, whose functions all overlap, from taking all memory.
 const MAX_INSNS: usize = 4_000_000;
@@ -225,15 +225,22 @@ impl Spec {
     pub fn plan_programs(&self, programs: &[&ProgramSpec], target: &Target) -> Plan {
         let mut plan = Plan {
             btf: self.btf.clone(),
-            maps: self.maps.iter().map(|map| self.plan_map(map)).collect(),
+            maps: self
+                .maps
+                .iter()
+                .map(|map| self.plan_map(map, target))
+                .collect(),
             programs: Vec::with_capacity(programs.len()),
             failed: Vec::new(),
             license: self.license.clone(),
             kernel_version: self.kernel_version,
         };
+        let mut answers = self.ask(programs, target);
+        let mut arenas = plan.maps.iter().filter(|map| map.spec.globals.is_some());
+        answers.arena_at = arenas.next().map_or(0, |map| map.spec.contents_at);
         let machine = Machine {
             target,
-            answers: self.ask(programs, target),
+            answers,
             core: OnceCell::new(),
         };
         let config = plan.maps.iter_mut().find(|map| map.spec.name == KCONFIG);
@@ -259,9 +266,10 @@ impl Spec {
         plan
     }
 
-    fn plan_map(&self, map: &MapSpec) -> MapPlan {
+    fn plan_map(&self, map: &MapSpec, target: &Target) -> MapPlan {
         let mut spec = map.clone();
         adjust(&mut spec);
+        arena::place(&mut spec, target.page_size);
         if let Some(inner) = &mut spec.inner {
             adjust(inner);
         }

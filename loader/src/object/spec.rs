@@ -13,8 +13,8 @@ use super::externs::{Externs, define_the_rest};
 use super::records::Records;
 use super::relocate::Reference;
 use super::{
-    MapSpec, ObjectError, Pinning, ProgramKind, SectionKind, btf, functions, identify, legacy,
-    maps, relocate, struct_ops,
+    MapSpec, ObjectError, Pinning, ProgramKind, SectionKind, arena, btf, functions, identify,
+    legacy, maps, relocate, struct_ops,
 };
 
 /// The longest name of a section. Rust's mangled names (`.text._RNv…`) reach a thousand bytes.
@@ -97,6 +97,7 @@ impl Spec {
         maps.extend(legacy::read(&object, btf.as_ref()));
         maps.extend(data::read(&object, btf.as_ref()));
         maps.extend(externs.config_map(btf.as_ref()));
+        arena::read(&object, &mut maps);
         // From here on no map is added: `globals` and plans refer to maps by index.
         if let Some(btf) = &mut btf {
             define_the_rest(btf);

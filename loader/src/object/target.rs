@@ -30,4 +30,6 @@ pub struct Target {
     pub config: HashMap<String, String>,
     /// `LINUX_VERSION_CODE`, or 0.
     pub version: u32,
+    /// Bytes, or 0.
+    pub page_size: u32,
 }
