@@ -7,14 +7,16 @@ mod make;
 mod support;
 
 use make::{PinDirectory, run};
-use support::build::{self, Builder, exit, load8, load32, mov};
+use support::build::{self, Builder, IMM64, exit, load_address, load8, load32, mov, mov_reg};
 use support::need_root;
 use xdplb_linker::btf::{Composite, Datasec, Int, Kind, Linkage, Member, TypeId, Var, VarSecinfo};
+use xdplb_linker::insn::Insn;
 use xdplb_loader::kernel::Btf;
 use xdplb_loader::load::{
     LoadError, LoadOptions, Step, load, load_each, load_plan, prepare, prepare_each,
 };
 use xdplb_loader::object::{BtfKinds, Known, ProgramPlan, Spec, simplify};
+use xdplb_loader::uapi::map_flags;
 
 #[test]
 fn a_rejection_of_an_object_names_the_source_line() {
@@ -95,6 +97,42 @@ fn simplified_types_are_taken_by_the_kernel() {
     );
     Btf::load(&simple.encode()).unwrap();
     Btf::load(&spec.btf().unwrap().encode()).unwrap();
+}
+
+#[test]
+fn a_variable_in_an_arena_has_the_objects_value() {
+    need_root();
+    let mut builder = Builder::new();
+    let (ty, entries, flags) = (
+        builder.number(33),
+        builder.number(4),
+        builder.number(map_flags::MMAPABLE),
+    );
+    // The address is one of address space 1: mov64 with offset 1 makes it one of space 0 (BPF_ADDR_SPACE_CAST).
+    let cast = Insn {
+        off: 1,
+        imm: 1,
+        ..mov_reg(1, 1)
+    };
+    let mut code = Vec::from(load_address(2, 0));
+    code.extend(load_address(1, 4));
+    code.extend([cast, load32(0, 1, 0), exit()]);
+    builder
+        .map_of(
+            "pages",
+            &[("type", ty), ("max_entries", entries), ("map_flags", flags)],
+        )
+        .raw(
+            ".addr_space.1",
+            "counters",
+            &[1, 0, 0, 0, 42, 0, 0, 0],
+            false,
+        )
+        .function("xdp", "read", &code)
+        .relocate("xdp", 0, "pages", IMM64)
+        .relocate("xdp", 2, "counters", IMM64);
+    let loaded = Spec::parse(&builder.finish()).unwrap().load().unwrap();
+    assert_eq!(run(loaded.program("read").unwrap()), 42);
 }
 
 /// The shapes in which LLVM writes Rust's debug info, and a section that nobody filled in: what comes of it must be taken
