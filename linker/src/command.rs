@@ -38,7 +38,7 @@ struct Arguments {
     #[arg(long, value_name = "FILE")]
     export_symbols: Option<PathBuf>,
 
-    /// Variables to keep; may be repeated
+    /// Variables and functions to keep; may be repeated
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     export: Vec<String>,
 
@@ -184,6 +184,7 @@ fn options(arguments: &Arguments) -> anyhow::Result<Options> {
     let dropped = arguments.print_gc.then_some(Report::Dropped);
     Ok(Options {
         exports: exports(arguments)?,
+        functions: arguments.export.iter().cloned().collect(),
         allow,
         reports: why.chain(map).chain(dropped).collect(),
     })

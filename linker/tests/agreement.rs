@@ -105,6 +105,47 @@ fn types_of_a_shared_name_must_agree() {
 }
 
 #[test]
+fn what_the_kernel_gives_is_taken_for_the_same() {
+    let ksym = "__attribute__((section(\".ksyms\")))";
+    let kconfig = "__attribute__((section(\".kconfig\")))";
+    fails(
+        "kconfig",
+        &[
+            &format!(
+                "extern int CONFIG_HZ {kconfig}; SEC(\"xdp\") int p(void *c) {{ return CONFIG_HZ; }}"
+            ),
+            &format!(
+                "extern u64 CONFIG_HZ {kconfig}; SEC(\"xdp\") int q(void *c) {{ return CONFIG_HZ; }}"
+            ),
+        ],
+        "2.o: `CONFIG_HZ` has another type than in 1.o
+  `u64` (8 bytes) here, `int` (4 bytes) there",
+    );
+    fails(
+        "kfunc",
+        &[
+            &format!(
+                "int kernel(int a) {ksym}; SEC(\"xdp\") int p(void *c) {{ return kernel(1); }}"
+            ),
+            &format!(
+                "int kernel(int a, int b) {ksym}; SEC(\"xdp\") int q(void *c) {{ return kernel(1, 2); }}"
+            ),
+        ],
+        "2.o: `kernel` has another type than in 1.o
+  2 parameters here, 1 parameter there",
+    );
+    let folder = Folder::new("untyped");
+    link_c(
+        &folder,
+        &[
+            &format!("extern const void jiffies {ksym}; SEC(\"xdp\") int p(void *c) {{ return (long)&jiffies; }}"),
+            &format!("extern const u64 jiffies {ksym}; SEC(\"xdp\") int q(void *c) {{ return (long)&jiffies; }}"),
+        ],
+    )
+    .unwrap();
+}
+
+#[test]
 fn names_of_integers_and_declared_structs_agree() {
     let folder = Folder::new("agreeing");
     link_c(

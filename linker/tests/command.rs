@@ -91,6 +91,30 @@ fn it_stands_where_bpf_linker_stood() {
 }
 
 #[test]
+fn a_function_exported_by_name_stays_uncalled() {
+    let folder = Folder::new("uncalled");
+    folder.write("a.o", &rich().bytes());
+    let mut lonely = Source::new();
+    let text = lonely.code(".text", &[mov(0, 7), exit()]);
+    lonely.func("lonely", text, 0, 16);
+    folder.write("b.o", &lonely.bytes());
+    folder.write("names", b"lonely\n");
+    for (option, stays) in [
+        ("--export lonely", true),
+        ("--export STATE", false),
+        // rustc names every #[no_mangle] function of every crate here.
+        ("--export-symbols names", false),
+    ] {
+        assert_eq!(
+            stderr(&folder.run(&format!("a.o b.o -o out.o {option}"))),
+            ""
+        );
+        let linked = dump::object(&folder.read("out.o"));
+        assert_eq!(linked.contains("lonely"), stays, "{option}");
+    }
+}
+
+#[test]
 fn arguments_may_stand_in_a_file() {
     let folder = Folder::new("response");
     folder.write("a.o", &rich().bytes());

@@ -10,16 +10,28 @@ use super::LinkError;
 use super::inputs::{Module, Types, is_definition};
 use super::resolve::is_agreed;
 use super::source::readable;
+use super::types_found::EXTERN_SECTIONS;
 use crate::btf::{self, Btf, Kind, Likeness, Linkage, TypeId};
 use crate::elf::Place;
 
-/// Compares every declaration, and every definition that gave way, with the definition that stays.
+/// Compares every declaration, and every definition that gave way, with the definition that stays; and what the kernel or
+/// the loader defines with what the first module takes it for.
 pub(super) fn types(modules: &[Module<'_>]) -> Result<(), LinkError> {
     let definitions = definitions(modules);
+    let mut declared: BTreeMap<&str, Definition<'_>> = BTreeMap::new();
     for module in modules {
         let Some(types) = &module.types else {
             continue; // what it means is not known
         };
+        for (name, id) in given(types).filter(|(name, _)| !definitions.contains_key(name)) {
+            let first = declared.entry(name).or_insert(Definition {
+                module: &module.name,
+                btf: &types.btf,
+                id,
+                likeness: Likeness::Use,
+            });
+            compare(name, module, (&types.btf, id), first)?;
+        }
         let lost: BTreeSet<&str> = module.lost_names().collect();
         for (name, id, linkage) in shared(types) {
             let declares = match linkage {
@@ -30,22 +42,44 @@ pub(super) fn types(modules: &[Module<'_>]) -> Result<(), LinkError> {
             let Some(Some(definition)) = definitions.get(name).filter(|_| declares) else {
                 continue;
             };
-            let (one, two) = ((&types.btf, id), (definition.btf, definition.id));
-            if let Some(difference) = btf::difference(one, two, definition.likeness) {
-                let path = match difference.path.as_str() {
-                    "" => String::new(),
-                    path => format!("{path}: "),
-                };
-                return Err(LinkError::TypesDiffer {
-                    symbol: readable(name),
-                    first: definition.module.to_owned(),
-                    second: module.name.clone(),
-                    difference: format!("{path}{} here, {} there", difference.one, difference.two),
-                });
-            }
+            compare(name, module, (&types.btf, id), definition)?;
         }
     }
     Ok(())
+}
+
+fn compare(
+    name: &str,
+    module: &Module<'_>,
+    here: (&Btf, TypeId),
+    there: &Definition<'_>,
+) -> Result<(), LinkError> {
+    let Some(difference) = btf::difference(here, (there.btf, there.id), there.likeness) else {
+        return Ok(());
+    };
+    let path = match difference.path.as_str() {
+        "" => String::new(),
+        path => format!("{path}: "),
+    };
+    Err(LinkError::TypesDiffer {
+        symbol: readable(name),
+        first: there.module.to_owned(),
+        second: module.name.clone(),
+        difference: format!("{path}{} here, {} there", difference.one, difference.two),
+    })
+}
+
+/// What a module wants of the kernel or the loader. A variable of type `void` says nothing that others could gainsay.
+fn given(types: &Types) -> impl Iterator<Item = (&str, TypeId)> {
+    EXTERN_SECTIONS
+        .iter()
+        .filter_map(|section| types.btf.datasec(section))
+        .flat_map(|(_, section)| &section.vars)
+        .filter(|var| match types.btf.get(var.ty).map(|ty| &ty.kind) {
+            Some(Kind::Var(var)) => types.btf.resolve(var.ty).is_some(),
+            _ => true,
+        })
+        .map(|var| (types.btf.type_name(var.ty), var.ty))
 }
 
 /// A license is said once, and so is a kernel version: who says it again must say the same. A NUL behind the text is

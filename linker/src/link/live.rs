@@ -87,7 +87,10 @@ fn roots(
                 *agreed.entry(name).or_insert(id) == id
             }
             Home::Named(_) => true,
-            Home::Text => is_library && is_verified_alone(modules, atom, options),
+            Home::Text => {
+                is_library && is_verified_alone(modules, atom, options)
+                    || is_wanted(modules, atom, options)
+            }
             Home::ReadOnly(_) | Home::Data(_) | Home::Zeroed(_) => {
                 is_exported(modules, atom, options)
             }
@@ -97,6 +100,14 @@ fn roots(
         }
     }
     Ok(roots)
+}
+
+/// Whether someone asked for the function by name.
+fn is_wanted(modules: &[Module<'_>], atom: &Atom<'_>, options: &Options) -> bool {
+    let object = &modules[atom.module.0].object;
+    let mut symbols = atom.symbols.iter().map(|id| &object.symbols[id.0]);
+    symbols
+        .any(|symbol| symbol.binding != Binding::Local && options.functions.contains(symbol.name))
 }
 
 fn is_exported(modules: &[Module<'_>], atom: &Atom<'_>, options: &Options) -> bool {

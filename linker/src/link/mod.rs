@@ -60,6 +60,9 @@ pub struct Input<'a> {
 pub struct Options {
     /// Which variables stay although no instruction refers to them.
     pub exports: Exports,
+    /// Functions that stay although nothing calls them. What rustc exports is not among them: it names every
+    /// `#[no_mangle]` function of every crate.
+    pub functions: BTreeSet<String>,
     /// Checks that warn instead of refusing.
     pub allow: BTreeSet<Check>,
     /// What to tell about the link.
