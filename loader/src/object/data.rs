@@ -7,7 +7,7 @@ use xdplb_linker::btf::{Btf, Kind, TypeId};
 use xdplb_linker::elf::{Object, Place, Section, SectionIndex, SectionKind, SymbolKind};
 
 use super::externs::KCONFIG;
-use super::maps::{Freeze, MapSpec};
+use super::{Freeze, MapSpec};
 use super::{ObjectError, Spec};
 use crate::uapi::{MapType, map_flags};
 

@@ -10,7 +10,7 @@ use xdplb_linker::elf::{Binding, Object, Place, SectionIndex};
 
 use super::data::Global;
 use super::kconfig::ConfigType;
-use super::maps::{Freeze, MapSpec};
+use super::{Freeze, MapSpec};
 use crate::uapi::{MapType, map_flags};
 
 /// The section, and the map, of configuration values.

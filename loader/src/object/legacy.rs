@@ -17,7 +17,7 @@
 use xdplb_linker::btf::{Btf, Kind, TypeId};
 use xdplb_linker::elf::{Object, Place, Section, SectionIndex, SectionKind, Symbol, SymbolKind};
 
-use super::maps::{MapSpec, Pinning, SlotValue};
+use super::{MapSpec, Pinning, SlotValue};
 use super::{ObjectError, ProgramSpec, SectionKind as Says};
 use crate::uapi::{MapType, map_flags};
 

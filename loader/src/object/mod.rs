@@ -24,12 +24,14 @@ mod kconfig;
 mod kernel_names;
 #[cfg(test)]
 mod kernel_names_tests;
+mod kernel_references;
 mod kernel_types;
 mod layout;
 mod legacy;
 #[cfg(test)]
 mod legacy_tests;
 mod map_plan;
+mod map_spec;
 mod maps;
 mod plan;
 mod program_kind;
@@ -43,13 +45,14 @@ mod struct_ops;
 mod target;
 #[cfg(test)]
 mod tests;
+mod type_names;
 mod values;
 #[cfg(test)]
 mod values_tests;
 
 pub use error::ObjectError;
 pub use kernel_types::{KernelTypes, ModuleTypes, Modules};
-pub use maps::{Freeze, MapSpec, Pinning, SlotValue};
+pub use map_spec::{Freeze, MapSpec, Pinning, SlotValue};
 pub use plan::{MapFds, MapPlan, Patch, PatchTarget, Plan, ProgramPlan};
 pub use program_kind::{AttachTarget, ProgramKind, SectionKind};
 pub use records::SourceLine;

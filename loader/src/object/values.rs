@@ -5,6 +5,7 @@
 
 use xdplb_linker::btf::{Btf, Int, Kind, Signedness, TypeId};
 
+use super::type_names::{list, members, title};
 use super::{ObjectError, Spec};
 
 /// How deep a type is followed: members of members.
@@ -13,8 +14,6 @@ const MAX_DEPTH: usize = 32;
 const SIGNED: u8 = 1;
 const CHAR: u8 = 2;
 const BOOL: u8 = 4;
-/// How many members or values an error lists.
-const LISTED: usize = 12;
 
 impl Spec {
     /// Sets a variable from text, as `--set NAME=VALUE` does: integers (decimal, `0x…`, `0b…`), `true` and `false`,
@@ -366,64 +365,4 @@ fn number(text: &str) -> Option<i128> {
     };
     let value = i128::from(u64::from_str_radix(digits, radix).ok()?);
     Some(if negative { -value } else { value })
-}
-
-/// `a u32`, `an enum verdict`, `a char[16]`, with the name that the author gave the type.
-fn title(btf: &Btf, ty: TypeId) -> String {
-    let name = name(btf, ty);
-    let article = if name.starts_with(['a', 'e', 'i', 'o']) {
-        "an"
-    } else {
-        "a"
-    };
-    format!("{article} {name}")
-}
-
-fn name(btf: &Btf, mut ty: TypeId) -> String {
-    let mut suffix = String::new();
-    for _ in 0..MAX_DEPTH {
-        let Some(found) = btf.get(ty) else { break };
-        let named = |word: &str| match btf.name(found.name) {
-            "" => format!("{word}{suffix}").trim().to_string(),
-            name => format!("{word} {name}{suffix}").trim().to_string(),
-        };
-        match &found.kind {
-            Kind::Const(next) | Kind::Volatile(next) | Kind::Restrict(next) => ty = *next,
-            Kind::TypeTag(tag) => ty = tag.ty,
-            Kind::Var(var) => ty = var.ty,
-            Kind::Array(array) => {
-                suffix = format!("{suffix}[{}]", array.count);
-                ty = array.element;
-            }
-            Kind::Struct(_) => return named("struct"),
-            Kind::Union(_) => return named("union"),
-            Kind::Enum(_) | Kind::Enum64(_) => return named("enum"),
-            Kind::Ptr(_) => return format!("pointer{suffix}"),
-            Kind::Int(_) | Kind::Typedef(_) | Kind::Float { .. } => return named(""),
-            Kind::Fwd(_)
-            | Kind::Func(_)
-            | Kind::FuncProto(_)
-            | Kind::Datasec(_)
-            | Kind::DeclTag(_) => break,
-        }
-    }
-    "thing without a value".to_string()
-}
-
-fn members(btf: &Btf, composite: &xdplb_linker::btf::Composite) -> String {
-    let names: Vec<&str> = composite
-        .members
-        .iter()
-        .map(|member| btf.name(member.name))
-        .filter(|name| !name.is_empty())
-        .collect();
-    list(&names)
-}
-
-fn list(names: &[&str]) -> String {
-    match names.len() {
-        0 => "of which there are none".to_string(),
-        n if n <= LISTED => names.join(", "),
-        n => format!("{} and {} more", names[..LISTED].join(", "), n - LISTED),
-    }
 }
