@@ -202,24 +202,31 @@ fn missing_capability(error: LoadError) -> StartError {
                 evidence: set.evidence(NEEDED),
             }
         }
-        // Without it the program reads packets by a helper, which older kernels do not have: they would say that only.
+        // A rejection of what other processes may load: without it the verifier also follows paths that only a mispredicted
+        // branch would take, and older kernels lack the helper that the program then reads packets by.
         Some(set)
             if matches!(error.kernel(), Some(KernelError::Rejected(_)))
-                && !set.grants(Capability::Perfmon)
-                && !supports(Feature::XdpLoadBytes) =>
+                && !set.grants(Capability::Perfmon) =>
         {
+            let why = if supports(Feature::XdpLoadBytes) {
+                GIVES_UP
+            } else {
+                NO_HELPER
+            };
             StartError::MissingCapability {
                 missing: "CAP_PERFMON".into(),
-                evidence: set.evidence(WITH_PERFMON) + WHY_PERFMON,
+                evidence: format!("{}\n  {why}", set.evidence(WITH_PERFMON)),
             }
         }
         Some(_) | None => StartError::Load(error),
     }
 }
 
-/// What a start needs where the kernel has no `bpf_xdp_load_bytes`.
+/// What a start needs where the kernel takes the program from nobody without it.
 const WITH_PERFMON: &[Capability] = &[Capability::Bpf, Capability::NetAdmin, Capability::Perfmon];
-const WHY_PERFMON: &str = "\n  before Linux 5.18 (bpf_xdp_load_bytes) packets are read at offsets that only CAP_PERFMON allows";
+const NO_HELPER: &str = "before Linux 5.18 (bpf_xdp_load_bytes) packets are read at offsets that only CAP_PERFMON allows";
+const GIVES_UP: &str =
+    "without CAP_PERFMON this kernel's verifier rejects the program (seen on 6.1)";
 
 #[cfg(test)]
 mod tests {

@@ -115,6 +115,8 @@ pub fn end(how: End) -> ! {
         unsafe {
             std::arch::asm!("out dx, al", in("dx") EXIT_PORT, in("al") how as u8, options(nomem, nostack));
         }
+        // The emulator ends a moment later; an init that ends before that is a panic in the log.
+        std::thread::sleep(Duration::from_secs(5));
     }
     // Not under qemu, or without the device: whoever waits sees neither of the two codes.
     std::process::exit(how as i32)

@@ -37,7 +37,10 @@ pub fn check(mode: Mode) -> Result<()> {
     leftovers::none(|| without_perfmon(mode)).context("without CAP_PERFMON")
 }
 
-/// With CAP_BPF and CAP_NET_ADMIN alone it works from Linux 5.18 on, and says before that what it lacks.
+/// The first kernel known to take our program from a process without CAP_PERFMON.
+const WITHOUT_PERFMON: (u32, u32) = (6, 12);
+
+/// With CAP_BPF and CAP_NET_ADMIN alone it works on newer kernels, and says on older ones what it lacks.
 fn without_perfmon(mode: Mode) -> Result<()> {
     let topology = Topology::build(Plan::apart())?;
     let _servers = topology.serve()?;
@@ -57,7 +60,7 @@ fn without_perfmon(mode: Mode) -> Result<()> {
             Ok(())
         });
     }
-    if objects::running_kernel()? < (5, 18) {
+    if objects::running_kernel()? < WITHOUT_PERFMON {
         let output = run::output(command, balancer::LIMIT)?;
         ensure!(
             output.code == Some(1) && output.stderr.contains("missing CAP_PERFMON"),
