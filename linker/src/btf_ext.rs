@@ -88,7 +88,7 @@ pub trait Record: Sized {
     /// From the words it starts with.
     fn from_words(words: &[u32]) -> Self;
     /// The words it is written as.
-    fn to_words(&self) -> Vec<u32>;
+    fn to_words(&self) -> impl AsRef<[u32]>;
     /// Bytes from the start of its section of code.
     fn insn_off(&self) -> u32;
     /// The same record for another place.
@@ -105,8 +105,8 @@ impl Record for FuncInfo {
             type_id: TypeId(words[1]),
         }
     }
-    fn to_words(&self) -> Vec<u32> {
-        vec![self.insn_off, self.type_id.0]
+    fn to_words(&self) -> impl AsRef<[u32]> {
+        [self.insn_off, self.type_id.0]
     }
     fn insn_off(&self) -> u32 {
         self.insn_off
@@ -127,8 +127,8 @@ impl Record for LineInfo {
             line_col: words[3],
         }
     }
-    fn to_words(&self) -> Vec<u32> {
-        vec![self.insn_off, self.file_name.0, self.line.0, self.line_col]
+    fn to_words(&self) -> impl AsRef<[u32]> {
+        [self.insn_off, self.file_name.0, self.line.0, self.line_col]
     }
     fn insn_off(&self) -> u32 {
         self.insn_off
@@ -149,8 +149,8 @@ impl Record for CoreRelo {
             kind: words[3],
         }
     }
-    fn to_words(&self) -> Vec<u32> {
-        vec![self.insn_off, self.type_id.0, self.access.0, self.kind]
+    fn to_words(&self) -> impl AsRef<[u32]> {
+        [self.insn_off, self.type_id.0, self.access.0, self.kind]
     }
     fn insn_off(&self) -> u32 {
         self.insn_off
@@ -266,14 +266,19 @@ fn encode_groups<R: Record>(groups: &[Group<R>]) -> Vec<u8> {
     for group in groups.iter().filter(|group| !group.records.is_empty()) {
         out.extend(group.section.0.to_le_bytes());
         out.extend((group.records.len() as u32).to_le_bytes());
-        for record in &group.records {
-            record
-                .to_words()
-                .iter()
-                .for_each(|word| out.extend(word.to_le_bytes()));
-        }
+        encode_records(&group.records, &mut out);
     }
     out
+}
+
+/// Appends the bytes of records, without a group's head: so the kernel takes those of a program, too.
+pub fn encode_records<R: Record>(records: &[R], out: &mut Vec<u8>) {
+    out.reserve(records.len() * R::SIZE as usize);
+    for record in records {
+        for word in record.to_words().as_ref() {
+            out.extend_from_slice(&word.to_le_bytes());
+        }
+    }
 }
 
 #[cfg(test)]

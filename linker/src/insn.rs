@@ -211,7 +211,11 @@ pub fn decode_all(section: &str, bytes: &[u8]) -> Result<Vec<Insn>, ParseError> 
 
 /// The bytes of a program, slot after slot.
 pub fn encode_all(insns: &[Insn]) -> Vec<u8> {
-    insns.iter().flat_map(|insn| insn.encode()).collect()
+    let mut bytes = Vec::with_capacity(insns.len() * Insn::SIZE);
+    for insn in insns {
+        bytes.extend_from_slice(&insn.encode());
+    }
+    bytes
 }
 
 /// One whole instruction: its place, its first slot and, for `ld_imm64`, its second.

@@ -145,10 +145,9 @@ fn read_sections<'a>(
     let mut sections = Vec::with_capacity(table.len());
     let mut total: u64 = 0;
     for (index, header) in table.enumerate() {
-        let name = text(
-            table.section_name(LE, header),
-            &format!("section {}", index.0),
-        )?;
+        let name = text(table.section_name(LE, header), || {
+            format!("section {}", index.0)
+        })?;
         let kind = match header.sh_type(LE) {
             elf::SHT_PROGBITS => SectionKind::Bytes,
             elf::SHT_NOBITS => SectionKind::Zeroed,
@@ -209,8 +208,8 @@ fn kind_counts(kind: elf::SectionType) -> bool {
     kind != elf::SHT_NULL
 }
 
-fn text<'a>(name: object::read::Result<&'a [u8]>, whose: &str) -> Result<&'a str, ParseError> {
-    let bad = |why: &str| ParseError::new(whose, 0, Cause::Elf(why.to_owned()));
+fn text(name: object::read::Result<&[u8]>, whose: impl Fn() -> String) -> Result<&str, ParseError> {
+    let bad = |why: &str| ParseError::new(whose(), 0, Cause::Elf(why.to_owned()));
     let bytes = name.map_err(|error| bad(&error.to_string()))?;
     std::str::from_utf8(bytes).map_err(|_| bad("the name is not UTF-8"))
 }
@@ -222,7 +221,7 @@ fn read_symbols<'a>(
     let mut symbols = Vec::with_capacity(table.len());
     for (index, symbol) in table.enumerate() {
         let whose = || format!("symbol {}", index.0);
-        let name = text(symbol.name(LE, table.strings()), &whose())?;
+        let name = text(symbol.name(LE, table.strings()), whose)?;
         let place = match symbol.st_shndx(LE) {
             elf::SHN_UNDEF => Place::Undefined,
             elf::SHN_ABS => Place::Absolute,

@@ -1,7 +1,10 @@
 //! `--explain`: a line for each step of a load, by an observer of the one load path. It knows nothing that the steps do not
 //! say.
 
+use std::os::fd::{AsFd, AsRawFd};
+
 use super::{clean, remark};
+use crate::kernel::Map;
 use crate::load::Step;
 use crate::object::PatchTarget;
 
@@ -93,8 +96,8 @@ fn line(step: &Step<'_>) -> Option<String> {
             "map `{}` fitted: {} entries instead of {}: {}",
             map.spec.name, fitted.to, fitted.from, fitted.why
         ),
-        Step::MapCreated { map, fd, id } => {
-            format!("map `{}` created: map {id}, descriptor {fd}", map.spec.name)
+        Step::MapCreated { map, created } => {
+            format!("map `{}` created: {}", map.spec.name, numbers(created))
         }
         Step::MapTypesLeftOut { map } => {
             format!(
@@ -102,9 +105,10 @@ fn line(step: &Step<'_>) -> Option<String> {
                 map.spec.name
             )
         }
-        Step::MapReused { map, fd, id } => format!(
-            "map `{}`: map {id}, which exists and fits, is used, descriptor {fd}",
-            map.spec.name
+        Step::MapReused { map, existing } => format!(
+            "map `{}`: one that exists and fits is used: {}",
+            map.spec.name,
+            numbers(existing)
         ),
         Step::MapFilled { map, bytes } => {
             format!("map `{}` filled: {bytes} bytes", map.spec.name)
@@ -150,6 +154,15 @@ fn line(step: &Step<'_>) -> Option<String> {
             elapsed.as_secs_f64() * 1e3
         ),
     })
+}
+
+/// A map's numbers: the kernel's and ours. The kernel always says its own; where it does not there is none to show.
+fn numbers(map: &Map) -> String {
+    let fd = map.as_fd().as_raw_fd();
+    match map.info() {
+        Ok(info) => format!("map {}, descriptor {fd}", info.id),
+        Err(_) => format!("descriptor {fd}"),
+    }
 }
 
 /// `1 map`, `2 maps`.

@@ -13,7 +13,12 @@ const LARGEST: u64 = 16 << 20;
 /// The bytes of a file.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let done = File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes));
+    let done = File::open(path).and_then(|file| {
+        let size = file.metadata()?.len().min(LARGEST);
+        // One byte more tells the end of the file without a second buffer.
+        bytes.reserve_exact(size as usize + 1);
+        file.take(LARGEST + 1).read_to_end(&mut bytes)
+    });
     if let Err(error) = done {
         bail!("{}: read: {}", path.display(), why(&error));
     }

@@ -17,7 +17,7 @@ use clap::Args;
 use super::{UsageError, clean, explain, files, remark, say, say_json};
 use crate::kernel::BpfFs;
 use crate::load::{self, LoadError, LoadOptions, Step};
-use crate::object::Spec;
+use crate::object::{Plan, ProgramSpec, Spec};
 use failure::{Failure, Kind};
 use options::{Entries, Inner, Settings, TypeOf, Value};
 use outcome::{Outcome, Types};
@@ -152,16 +152,16 @@ fn one(
                 explain::remark_step(step);
             }
         };
-        attempt(&spec, pins, &mut observer)
+        attempt(spec, pins, &mut observer)
     };
-    let (plan, report) = match done {
-        Ok(done) => done,
-        Err(error) => {
+    let (plan, programs, report) = match done {
+        Attempt(plan, programs, Ok(report)) => (plan, programs, report),
+        Attempt(plan, _, Err(error)) => {
             let failure = Failure::of_load(&error, &shown);
-            return Outcome::refused(shown, &spec, failure);
+            return Outcome::refused(shown, &plan, failure);
         }
     };
-    let outcome = Outcome::new(shown, &spec, &plan, &report, &seen);
+    let outcome = Outcome::new(shown, &programs, &plan, &report, &seen);
     drop(report);
     if args.explain {
         remark(format_args!("unloaded"));
@@ -169,18 +169,23 @@ fn one(
     outcome
 }
 
-fn attempt(
-    spec: &Spec,
-    pins: Option<&PinDirectory>,
-    observer: &mut dyn load::Observer,
-) -> Result<(crate::object::Plan, load::Report), LoadError> {
-    let plan = load::prepare_each(spec, observer);
+/// What was planned, the programs in the object's order, and what became of the plan.
+struct Attempt(Plan, Vec<ProgramSpec>, Result<load::Report, LoadError>);
+
+fn attempt(spec: Spec, pins: Option<&PinDirectory>, observer: &mut dyn load::Observer) -> Attempt {
+    let plan = load::prepare_each(&spec, observer);
+    // From here on the object is not needed: its memory serves the load.
+    let programs = programs_of(spec);
     let options = LoadOptions {
         pins: pins.map(|pins| pins.fs.clone()),
         ..LoadOptions::default()
     };
-    let report = load::load_each(&plan, options, observer)?;
-    Ok((plan, report))
+    let report = load::load_each(&plan, options, observer);
+    Attempt(plan, programs, report)
+}
+
+fn programs_of(spec: Spec) -> Vec<ProgramSpec> {
+    spec.programs
 }
 
 /// What the steps of a load say beside its report.

@@ -26,15 +26,26 @@ impl Btf {
         let (result, token) = permission::retry(None, |token| Self::command(bytes, token));
         match result {
             Ok(fd) => Ok(Btf { fd }),
-            Err(Errno::EPERM) => Err(permission::error(
-                "load BTF".into(),
-                &[Capability::Bpf],
-                token,
-            )),
-            Err(errno @ (Errno::EINVAL | Errno::E2BIG | Errno::ENOSPC)) => {
-                Err(rejection(bytes, token, errno))
-            }
-            Err(errno) => Err(KernelError::refused("load BTF", errno)),
+            Err(errno) => Err(Self::unloadable(bytes, token, errno)),
+        }
+    }
+
+    fn unloadable(bytes: &[u8], token: Option<&Token>, errno: Errno) -> KernelError {
+        match errno {
+            Errno::EPERM => permission::error("load BTF".into(), &[Capability::Bpf], token),
+            Errno::EINVAL | Errno::E2BIG | Errno::ENOSPC => rejection(bytes, token, errno),
+            errno => KernelError::refused("load BTF", errno),
+        }
+    }
+
+    /// Loads the bytes where the kernel takes them; `None` where it objects to them, which [`Btf::load`] says more about, and
+    /// takes longer to.
+    pub fn try_load(bytes: &[u8]) -> Result<Option<Self>, KernelError> {
+        let (result, token) = permission::retry(None, |token| Self::command(bytes, token));
+        match result {
+            Ok(fd) => Ok(Some(Btf { fd })),
+            Err(Errno::EINVAL | Errno::E2BIG | Errno::ENOSPC) => Ok(None),
+            Err(errno) => Err(Self::unloadable(bytes, token, errno)),
         }
     }
 

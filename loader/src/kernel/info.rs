@@ -141,18 +141,33 @@ impl MapInfo {
 
 impl ProgramInfo {
     pub(super) fn of(what: &str, fd: BorrowedFd<'_>) -> Result<Self, KernelError> {
-        let mut info = [0u8; PROG_INFO_SIZE];
-        get_info(what, fd, &mut info)?;
-        // The ids of its maps come through a pointer: ask again with room for as many as there are.
-        let map_count = u32_at(&info, 52) as usize;
-        let mut ids = vec![0u8; map_count.min(1 << 16) * 4];
-        if map_count > 0 {
-            let mut again = [0u8; PROG_INFO_SIZE];
-            put(&mut again, 52, &(map_count as u32).to_ne_bytes());
-            get_info_with(what, fd, &mut again, 56, &mut ids)?;
-        }
+        // The ids of its maps come through a pointer. Few programs have more than there is room for here, and then it is
+        // asked again with room for as many as there are.
+        let mut few = [0u8; 64 * 4];
+        let (info, map_count) = Self::ask(what, fd, &mut few)?;
+        let mut many = Vec::new();
+        let ids = match few.get(..map_count * 4) {
+            Some(ids) => ids,
+            None => {
+                many.resize(map_count.min(1 << 16) * 4, 0);
+                Self::ask(what, fd, &mut many)?;
+                &many
+            }
+        };
         let map_ids = ids.chunks_exact(4).map(|id| u32_at(id, 0)).collect();
         Ok(Self::from_bytes(&info, map_ids))
+    }
+
+    /// The kernel's answer with as many of its maps' ids as there is room for, and how many there are.
+    fn ask(
+        what: &str,
+        fd: BorrowedFd<'_>,
+        ids: &mut [u8],
+    ) -> Result<([u8; PROG_INFO_SIZE], usize), KernelError> {
+        let mut info = [0u8; PROG_INFO_SIZE];
+        put(&mut info, 52, &((ids.len() / 4) as u32).to_ne_bytes());
+        get_info_with(what, fd, &mut info, 56, ids)?;
+        Ok((info, u32_at(&info, 52) as usize))
     }
 
     fn from_bytes(info: &[u8; PROG_INFO_SIZE], map_ids: Vec<u32>) -> Self {
@@ -180,7 +195,7 @@ impl ProgramInfo {
 
     /// The tag as bpftool prints it.
     pub fn tag_text(&self) -> String {
-        self.tag.iter().map(|byte| format!("{byte:02x}")).collect()
+        format!("{:016x}", u64::from_be_bytes(self.tag))
     }
 }
 

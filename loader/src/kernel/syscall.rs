@@ -66,7 +66,7 @@ impl<'a> Attr<'a> {
         Attr {
             bytes: [0; MAX_SIZE],
             size: size.min(MAX_SIZE),
-            fields: Vec::new(),
+            fields: Vec::with_capacity(16),
             borrows: PhantomData,
         }
     }

@@ -1,6 +1,5 @@
 //! The maps of a load: taken over, opened from a pin, or created, filled and frozen.
 
-use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 
 use xdplb_linker::btf::TypeId;
@@ -35,20 +34,16 @@ pub(super) fn obtain(
     };
     if let Some(map) = existing {
         check_fits(&spec.name, shape, map.shape())?;
-        let id = map.info()?.id;
         observer.step(&Step::MapReused {
             map: plan,
-            fd: map.as_fd().as_raw_fd(),
-            id,
+            existing: &map,
         });
         return Ok(map);
     }
     let mut map = create_map(plan, shape, types, observer)?;
-    let id = map.info()?.id;
     observer.step(&Step::MapCreated {
         map: plan,
-        fd: map.as_fd().as_raw_fd(),
-        id,
+        created: &map,
     });
     if let Some(contents) = &spec.contents {
         match spec.map_type {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::fit::Fitted;
-use crate::kernel::{Feature, ProgramInfo};
+use crate::kernel::{Feature, Map, ProgramInfo};
 use crate::object::{MapFds, MapPlan, Needs, Patch, ProgramPlan, Spec, Target};
 
 /// Watches a load.
@@ -99,10 +99,8 @@ pub enum Step<'a> {
     MapCreated {
         /// Its plan.
         map: &'a MapPlan,
-        /// Our descriptor.
-        fd: i32,
-        /// The kernel's number for it.
-        id: u32,
+        /// The map, to ask about it: its number costs a system call, which nobody pays who does not watch.
+        created: &'a Map,
     },
     /// The map exists without its types, which the kernel refused.
     MapTypesLeftOut {
@@ -113,10 +111,8 @@ pub enum Step<'a> {
     MapReused {
         /// The plan it fits.
         map: &'a MapPlan,
-        /// Our descriptor.
-        fd: i32,
-        /// The kernel's number for it.
-        id: u32,
+        /// The map.
+        existing: &'a Map,
     },
     /// The object's data was written into its map.
     MapFilled {

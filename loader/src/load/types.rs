@@ -40,18 +40,7 @@ pub(super) fn load(plan: &Plan, observer: &mut dyn Observer) -> Result<Types, Lo
     let Some(btf) = &plan.btf else {
         return Ok(Types::None);
     };
-    let mut result = Btf::load(&btf.encode());
-    if matches!(&result, Err(KernelError::Permission { .. })) {
-        return result.map(Types::Loaded).map_err(LoadError::from);
-    }
-    if result.is_err() {
-        let (simple, replaced) = simplify(btf, &known_kinds(observer));
-        if !replaced.is_empty() {
-            observer.step(&Step::BtfSimplified { kinds: &replaced });
-            result = Btf::load(&simple.encode());
-        }
-    }
-    match result {
+    match fitting(btf, observer) {
         Ok(btf) => {
             let info = btf.info()?;
             observer.step(&Step::BtfLoaded {
@@ -61,12 +50,33 @@ pub(super) fn load(plan: &Plan, observer: &mut dyn Observer) -> Result<Types, Lo
             });
             Ok(Types::Loaded(btf))
         }
+        Err(error @ KernelError::Permission { .. }) => Err(error.into()),
         Err(error) => {
             let reason = error.to_string();
             observer.step(&Step::BtfLeftOut { reason: &reason });
             Ok(Types::LeftOut(reason))
         }
     }
+}
+
+/// The types as this kernel takes them. Mostly that is as they are; what else is wrong is mostly what no kernel takes, and
+/// then nothing needs to be asked about this one.
+fn fitting(btf: &xdplb_linker::btf::Btf, observer: &mut dyn Observer) -> Result<Btf, KernelError> {
+    if let Some(loaded) = Btf::try_load(&btf.encode())? {
+        return Ok(loaded);
+    }
+    let (repaired, how) = simplify(btf, &BtfKinds::ALL);
+    if !how.is_empty()
+        && let Some(loaded) = Btf::try_load(&repaired.encode())?
+    {
+        observer.step(&Step::BtfSimplified { kinds: &how });
+        return Ok(loaded);
+    }
+    let (simple, how) = simplify(btf, &known_kinds(observer));
+    if !how.is_empty() {
+        observer.step(&Step::BtfSimplified { kinds: &how });
+    }
+    Btf::load(&simple.encode())
 }
 
 fn known_kinds(observer: &mut dyn Observer) -> BtfKinds {

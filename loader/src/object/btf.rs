@@ -1,6 +1,7 @@
 //! The object's types: `.BTF` with its relocations applied and its section tables filled in. What is left of it for a kernel
 //! that doesn't take all of it: `simplify`.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use xdplb_linker::btf::{Btf, Kind, Linkage, Type, TypeId};
@@ -9,8 +10,8 @@ use xdplb_linker::elf::{Object, Place, RelocationKind, Section, SymbolKind, Visi
 use super::ObjectError;
 
 /// The bytes of `.BTF` or `.BTF.ext` with their relocations applied: what stands in the place plus the symbol's value.
-pub(super) fn relocated(object: &Object<'_>, section: &Section<'_>) -> Vec<u8> {
-    let mut bytes = section.data.to_vec();
+pub(super) fn relocated<'a>(object: &Object<'a>, section: &Section<'a>) -> Cow<'a, [u8]> {
+    let mut bytes = Cow::Borrowed(section.data);
     for relocation in &section.relocations {
         if !matches!(
             relocation.kind,
@@ -24,7 +25,12 @@ pub(super) fn relocated(object: &Object<'_>, section: &Section<'_>) -> Vec<u8> {
         let Ok(at) = usize::try_from(relocation.offset) else {
             continue;
         };
-        if let Some(word) = bytes.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<4>) {
+        // Most are against sections, whose symbols have the value 0.
+        if symbol.value as u32 == 0 {
+            continue;
+        }
+        let place = bytes.to_mut().get_mut(at..);
+        if let Some(word) = place.and_then(<[u8]>::first_chunk_mut::<4>) {
             *word = u32::from_le_bytes(*word)
                 .wrapping_add(symbol.value as u32)
                 .to_le_bytes();

@@ -191,7 +191,7 @@ fn is_program(section: &str, binding: Binding) -> bool {
 /// The places that calls and addresses name by a symbol.
 fn referred(code: &[Code]) -> HashSet<(SectionIndex, u64)> {
     code.iter()
-        .flat_map(|code| code.references.values())
+        .flat_map(|code| code.references.iter())
         .filter_map(|reference| match &reference.referent {
             Referent::Place { section, offset } => Some((*section, *offset)),
             Referent::Undefined { .. } | Referent::Broken(_) => None,

@@ -66,6 +66,8 @@ impl<'a> Layout<'a> {
             poisoned: Vec::new(),
         };
         layout.build(main)?;
+        // A plan keeps the instructions of all programs.
+        layout.insns.shrink_to_fit();
         Ok(layout)
     }
 
@@ -80,7 +82,7 @@ impl<'a> Layout<'a> {
             for step in insn::steps(&code.insns[range]) {
                 let in_section = function.start + step.at.0;
                 let at = InsnIndex(base + step.at.0);
-                let reference = code.references.get(&in_section);
+                let reference = code.references.get(in_section);
                 if let Some(Reference {
                     referent: Referent::Broken(cause),
                     ..

@@ -300,7 +300,7 @@ impl Spec {
         poisoned.append(&mut layout.poisoned);
         let function = |index: usize| {
             let function = &self.functions[index];
-            (self.code[function.code].name.clone(), function.clone())
+            (self.code[function.code].name.as_str(), function)
         };
         let (func_info, line_info) = match (&self.btf, self.records.absent()) {
             (Some(btf), None) => (

@@ -5,9 +5,10 @@
 //! in kernel/bpf/verifier.c). Records that break a rule would fail the whole program, so they are left out, with the reason.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use xdplb_linker::btf::Btf;
-use xdplb_linker::btf_ext::{BtfExt, CoreRelo, FuncInfo, Group, LineInfo, Record};
+use xdplb_linker::btf_ext::{BtfExt, CoreRelo, FuncInfo, Group, LineInfo, Record, encode_records};
 use xdplb_linker::elf::Object;
 use xdplb_linker::insn::{self, Insn, InsnIndex};
 
@@ -72,9 +73,9 @@ impl Records {
             Err(error) => return absent(error.to_string()),
         };
         Records {
-            func_info: by_section(&ext.func_info, btf),
-            line_info: by_section(&ext.line_info, btf),
-            core_relos: by_section(&ext.core_relos, btf),
+            func_info: by_section(ext.func_info, btf),
+            line_info: by_section(ext.line_info, btf),
+            core_relos: by_section(ext.core_relos, btf),
             absent: None,
         }
     }
@@ -103,16 +104,16 @@ impl Records {
     }
 
     /// The func_info of a program laid out so; `Err` says why it has none.
-    pub(super) fn func_info(
+    pub(super) fn func_info<'a>(
         &self,
         placed: &[Placed],
-        function: impl Fn(usize) -> (String, Function),
+        function: impl Fn(usize) -> (&'a str, &'a Function),
     ) -> Result<Vec<FuncInfo>, String> {
         placed
             .iter()
             .map(|place| {
                 let (section, function) = function(place.function);
-                let records = self.func_info.get(&section).map_or(&[][..], Vec::as_slice);
+                let records = self.func_info.get(section).map_or(&[][..], Vec::as_slice);
                 let at = records.partition_point(|record| record.insn_off < function.start);
                 match records.get(at) {
                     Some(record) if record.insn_off == function.start => Ok(record.at(place.at.0)),
@@ -123,17 +124,17 @@ impl Records {
     }
 
     /// The line_info of a program laid out so; `Err` says why it has none.
-    pub(super) fn line_info(
+    pub(super) fn line_info<'a>(
         &self,
         btf: &Btf,
         insns: &[Insn],
         placed: &[Placed],
-        function: impl Fn(usize) -> (String, Function),
+        function: impl Fn(usize) -> (&'a str, &'a Function),
     ) -> Result<Vec<LineInfo>, String> {
         let mut lines: Vec<LineInfo> = Vec::new();
         for place in placed {
             let (section, function) = function(place.function);
-            let records = self.line_info.get(&section).map_or(&[][..], Vec::as_slice);
+            let records = self.line_info.get(section).map_or(&[][..], Vec::as_slice);
             let first = records.partition_point(|record| record.insn_off < function.start);
             let end = function.start + function.len;
             let own = records[first..]
@@ -159,29 +160,32 @@ impl Records {
                 ));
             }
         }
-        // A record on the second slot of a ld_imm64 belongs to no instruction.
-        let seconds: std::collections::HashSet<u32> = insn::steps(insns)
-            .filter(|step| step.insn.is_ld_imm64())
-            .map(|step| step.at.0 + 1)
-            .collect();
-        lines.retain(|line| !seconds.contains(&line.insn_off));
+        // A record on the second slot of a ld_imm64 belongs to no instruction. Both ascend.
+        let mut steps = insn::steps(insns).map(|step| step.at.0).peekable();
+        lines.retain(|line| {
+            while steps.next_if(|&at| at < line.insn_off).is_some() {}
+            steps.peek() == Some(&line.insn_off)
+        });
+        lines.shrink_to_fit();
         Ok(lines)
     }
 }
 
 /// Groups by the text of the section's name, with offsets turned into instruction counts, ascending.
-fn by_section<R: Record + Copy>(groups: &[Group<R>], btf: &Btf) -> HashMap<String, Vec<R>> {
+fn by_section<R: Record + Copy>(groups: Vec<Group<R>>, btf: &Btf) -> HashMap<String, Vec<R>> {
     let mut sections: HashMap<String, Vec<R>> = HashMap::new();
     for group in groups {
-        let records = sections
-            .entry(btf.name(group.section).to_string())
-            .or_default();
-        records.extend(
-            group
-                .records
-                .iter()
-                .map(|record| record.at(record.insn_off() / Insn::SIZE as u32)),
-        );
+        let Group {
+            section,
+            mut records,
+        } = group;
+        for record in &mut records {
+            *record = record.at(record.insn_off() / Insn::SIZE as u32);
+        }
+        match sections.entry(btf.name(section).to_string()) {
+            Entry::Vacant(entry) => drop(entry.insert(records)),
+            Entry::Occupied(mut entry) => entry.get_mut().append(&mut records),
+        }
     }
     sections
         .values_mut()
@@ -191,9 +195,7 @@ fn by_section<R: Record + Copy>(groups: &[Group<R>], btf: &Btf) -> HashMap<Strin
 
 /// The bytes of records, as the kernel takes them.
 pub(super) fn encode<R: Record>(records: &[R]) -> Vec<u8> {
-    records
-        .iter()
-        .flat_map(Record::to_words)
-        .flat_map(u32::to_le_bytes)
-        .collect()
+    let mut bytes = Vec::new();
+    encode_records(records, &mut bytes);
+    bytes
 }

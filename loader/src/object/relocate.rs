@@ -1,6 +1,5 @@
 //! What instructions refer to: relocations turned into typed targets.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use xdplb_linker::elf::{
@@ -32,6 +31,23 @@ pub(super) enum Referent {
     Broken(String),
 }
 
+/// The references of a section of code, by instruction, ascending: most instructions have none.
+#[derive(Clone, Debug, Default)]
+pub(super) struct References(Vec<(u32, Reference)>);
+
+impl References {
+    /// What the instruction at this index refers to.
+    pub(super) fn get(&self, insn: u32) -> Option<&Reference> {
+        let at = self.0.binary_search_by_key(&insn, |(at, _)| *at).ok()?;
+        Some(&self.0.get(at)?.1)
+    }
+
+    /// All of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Reference> {
+        self.0.iter().map(|(_, reference)| reference)
+    }
+}
+
 /// The symbols' names, each stored once; a section's symbol is called after its section.
 pub(super) fn names(object: &Object<'_>, file_size: usize) -> Result<Vec<Arc<str>>, ObjectError> {
     // Names lie in the file, but many symbols of a hostile one can share a long one.
@@ -59,8 +75,8 @@ pub(super) fn references(
     section: &Section<'_>,
     insns: &[Insn],
     names: &[Arc<str>],
-) -> HashMap<u32, Reference> {
-    let mut references = HashMap::with_capacity(section.relocations.len());
+) -> References {
+    let mut references: Vec<(u32, Reference)> = Vec::with_capacity(section.relocations.len());
     for relocation in &section.relocations {
         let Some(symbol) = object.symbols.get(relocation.symbol.0) else {
             continue;
@@ -81,15 +97,17 @@ pub(super) fn references(
                 },
             },
         };
-        references.insert(
-            index,
-            Reference {
-                symbol: name.clone(),
-                referent,
-            },
-        );
+        let reference = Reference {
+            symbol: name.clone(),
+            referent,
+        };
+        // The reader sorts relocations by their places; of several against one instruction the last counts.
+        match references.last_mut() {
+            Some((last, same)) if *last == index => *same = reference,
+            _ => references.push((index, reference)),
+        }
     }
-    references
+    References(references)
 }
 
 /// Why a relocation cannot be of this instruction.

@@ -31,6 +31,21 @@ pub struct BtfKinds {
     pub section_names: Known,
 }
 
+impl BtfKinds {
+    /// What a kernel of today knows.
+    pub const ALL: Self = BtfKinds {
+        func: Known::Yes,
+        func_global: Known::Yes,
+        datasec: Known::Yes,
+        float: Known::Yes,
+        decl_tag: Known::Yes,
+        type_tag: Known::Yes,
+        enum64: Known::Yes,
+        attributes: Known::Yes,
+        section_names: Known::Yes,
+    };
+}
+
 /// Whether the kernel knows a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Known {

@@ -15,17 +15,7 @@ const NONE: BtfKinds = BtfKinds {
     section_names: Known::No,
 };
 
-const ALL: BtfKinds = BtfKinds {
-    func: Known::Yes,
-    func_global: Known::Yes,
-    datasec: Known::Yes,
-    float: Known::Yes,
-    decl_tag: Known::Yes,
-    type_tag: Known::Yes,
-    enum64: Known::Yes,
-    attributes: Known::Yes,
-    section_names: Known::Yes,
-};
+const ALL: BtfKinds = BtfKinds::ALL;
 
 #[test]
 fn unknown_kinds_are_replaced_in_place() {

@@ -11,7 +11,7 @@ use xdplb_linker::insn::Insn;
 use super::data::{self, Global};
 use super::externs::{Externs, define_the_rest};
 use super::records::Records;
-use super::relocate::Reference;
+use super::relocate::References;
 use super::{
     MapSpec, ObjectError, Pinning, ProgramKind, SectionKind, arena, btf, functions, identify,
     legacy, maps, relocate, struct_ops,
@@ -66,8 +66,7 @@ pub(super) struct Code {
     pub(super) name: String,
     pub(super) section: SectionIndex,
     pub(super) insns: Vec<Insn>,
-    /// What the instruction at this index refers to.
-    pub(super) references: HashMap<u32, Reference>,
+    pub(super) references: References,
     /// Why its bytes are no instructions; then there are none.
     pub(super) broken: Option<ObjectError>,
 }

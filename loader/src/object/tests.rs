@@ -290,7 +290,10 @@ fn goblin_sees_the_same_object() {
         };
         for relocation in relocs.iter() {
             let symbol = elf.syms.get(relocation.r_sym).unwrap();
-            let ours = &code.references[&((relocation.r_offset / 8) as u32)];
+            let ours = code
+                .references
+                .get((relocation.r_offset / 8) as u32)
+                .unwrap();
             assert_eq!(Some(&*ours.symbol), elf.strtab.get_at(symbol.st_name));
             references += 1;
         }
@@ -299,7 +302,7 @@ fn goblin_sees_the_same_object() {
         references,
         spec.code
             .iter()
-            .map(|code| code.references.len())
+            .map(|code| code.references.iter().count())
             .sum::<usize>()
     );
     let rodata = &elf.section_headers[named(".rodata")];

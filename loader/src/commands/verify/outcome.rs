@@ -6,7 +6,7 @@ use super::Seen;
 use super::failure::{Failure, Kind};
 use crate::kernel::Map;
 use crate::load::{LoadError, LoadedProgram, Report};
-use crate::object::{MapPlan, ObjectError, Plan, ProgramPlan, ProgramSpec, SectionKind, Spec};
+use crate::object::{MapPlan, ObjectError, Plan, ProgramPlan, ProgramSpec, SectionKind};
 
 /// One object.
 #[derive(Debug, Serialize)]
@@ -106,17 +106,17 @@ impl Outcome {
     }
 
     /// An object of which nothing could be tried.
-    pub(super) fn refused(path: String, spec: &Spec, failure: Failure) -> Self {
+    pub(super) fn refused(path: String, plan: &Plan, failure: Failure) -> Self {
         Outcome {
-            license: spec.license.clone(),
+            license: plan.license.clone(),
             ..Self::unread(path, failure)
         }
     }
 
-    /// What a load reported.
+    /// What a load reported, in the order of the object's programs.
     pub(super) fn new(
         path: String,
-        spec: &Spec,
+        order: &[ProgramSpec],
         plan: &Plan,
         report: &Report,
         seen: &Seen,
@@ -140,17 +140,17 @@ impl Outcome {
                 .iter()
                 .map(|(program, error)| ProgramOutcome::unplanned(program, error, &path)),
         );
-        let order = |program: &ProgramOutcome| {
-            spec.programs
+        let place = |program: &ProgramOutcome| {
+            order
                 .iter()
                 .position(|other| other.name == program.name && other.section == program.section)
         };
-        programs.sort_by_key(order);
+        programs.sort_by_cached_key(place);
         Outcome {
             ok: maps.iter().all(|map| map.ok) && programs.iter().all(|program| program.ok),
             path,
             failure: Failed::from(None),
-            license: spec.license.clone(),
+            license: plan.license.clone(),
             types: seen.types.clone(),
             unread: seen.unread.clone(),
             maps,
@@ -234,10 +234,7 @@ impl ProgramOutcome {
             r#type: Some(plan.kind.program_type.to_string()),
             attach_type: Some(plan.kind.attach_type.to_string()),
             instructions: Some(plan.unpatched().len()),
-            tag: loaded.map(|loaded| {
-                let digits = loaded.info.tag.iter();
-                digits.map(|byte| format!("{byte:02x}")).collect()
-            }),
+            tag: loaded.map(|loaded| loaded.info.tag_text()),
             xlated_bytes: loaded.map(|loaded| loaded.info.xlated_len),
             jited_bytes: loaded.map(|loaded| loaded.info.jited_len),
             verified_instructions: loaded.map(|loaded| loaded.info.verified_insns),

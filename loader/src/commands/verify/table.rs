@@ -109,21 +109,28 @@ fn table<const N: usize>(head: [&str; N], align: [Align; N], rows: Vec<[String; 
         cells.max().unwrap_or(0)
     };
     let widths: [usize; N] = std::array::from_fn(width);
-    let lines: Vec<String> = lines
-        .iter()
-        .map(|line| {
-            let cells: Vec<String> = line
-                .iter()
-                .zip(widths.iter().zip(align))
-                .map(|(cell, (&width, align))| match align {
-                    Left => format!("{cell:<width$}"),
-                    Right => format!("{cell:>width$}"),
-                })
-                .collect();
-            cells.join("  ").trim_end().to_string()
-        })
-        .collect();
-    lines.join("\n")
+    let mut text = String::new();
+    for (number, line) in lines.iter().enumerate() {
+        if number > 0 {
+            text.push('\n');
+        }
+        for (cell, (width, align)) in line.iter().zip(widths.iter().zip(align)) {
+            let gap = width - cell.chars().count();
+            match align {
+                Left => {
+                    text.push_str(cell);
+                    text.extend(std::iter::repeat_n(' ', gap));
+                }
+                Right => {
+                    text.extend(std::iter::repeat_n(' ', gap));
+                    text.push_str(cell);
+                }
+            }
+            text.push_str("  ");
+        }
+        text.truncate(text.trim_end_matches(' ').len());
+    }
+    text
 }
 
 #[cfg(test)]
