@@ -56,8 +56,7 @@ pub fn kernels(names: &[String]) -> Result<()> {
     interrupt::watch()?;
     let outcomes = boot_all(&ready, |bootable| {
         let image = image_of(bootable, &guest, &load, &objects)?;
-        let path = cache::folder().join(format!("{}.{}.cpio", bootable.name, std::process::id()));
-        let initrd = Scratch::write(path, &image)?;
+        let initrd = Scratch::write(cache::image_file(bootable.name), &image)?;
         Machine {
             qemu: &qemu,
             kernel: &bootable.kernel,

@@ -20,6 +20,8 @@ use std::process::Command;
 const META: &str = "linux-image-cloud-amd64";
 /// The modules that a network of the tests needs, in the order of insertion.
 const MODULES: [&str; 4] = ["llc", "stp", "bridge", "veth"];
+/// How the name of an image ends.
+const IMAGE: &str = "cpio";
 /// Which packages a kernel was made of.
 const RECORD: &str = "packages";
 
@@ -41,8 +43,27 @@ pub fn folder() -> PathBuf {
     workspace::target().join("kernels")
 }
 
-/// Removes packages that no kernel is made of any more. What is in the way of that is no error: they are only room.
+/// Where the image for a machine of this process is written.
+pub fn image_file(name: &str) -> PathBuf {
+    folder().join(format!("{name}.{}.{IMAGE}", std::process::id()))
+}
+
+/// Whether a file is the image of a process that was killed before it could remove it.
+fn is_orphan(name: &str) -> bool {
+    let pid = name
+        .strip_suffix(IMAGE)
+        .and_then(|name| name.trim_end_matches('.').rsplit('.').next());
+    pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists())
+}
+
+/// Removes packages that no kernel is made of any more, and images of runs that were killed. What is in the way of that is
+/// no error: they are only room.
 pub fn prune() {
+    for entry in fs::read_dir(folder()).into_iter().flatten().flatten() {
+        if is_orphan(&entry.file_name().to_string_lossy()) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
     let records: Vec<String> = catalog::ALL
         .iter()
         .filter_map(|kernel| fs::read_to_string(folder().join(kernel.name).join(RECORD)).ok())
@@ -296,6 +317,13 @@ mod tests {
                 .join(" "),
             Err(error) => format!("{error:#}"),
         }
+    }
+
+    #[test]
+    fn images_of_processes_that_are_gone_are_told() {
+        assert!(is_orphan("5.10.4194999.cpio"));
+        assert!(!is_orphan(&format!("5.10.{}.cpio", std::process::id())));
+        assert!(!is_orphan("5.10"));
     }
 
     #[test]

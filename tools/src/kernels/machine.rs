@@ -100,6 +100,8 @@ impl Machine<'_> {
             thread::sleep(PAUSE);
         };
         drop(running);
+        // Ctrl+C goes to the whole group, and qemu may have been first to heed it.
+        interrupt::check()?;
         let serial = collect(serial);
         let complaints = collect(complaints);
         Ok(Outcome {
