@@ -313,15 +313,15 @@ fn wrong_usage_is_said_before_anything_is_loaded() -> Result<()> {
     for (options, text) in [
         (
             &["--set", "NOWHERE=1"][..],
-            "error: --set NOWHERE=1: the object has no variable `NOWHERE`\n",
+            "error: --set NOWHERE=1: the object has no variable `NOWHERE`, and no other\n",
         ),
         (
             &["--type", "nobody=xdp"],
-            "error: --type nobody=xdp: the object has no program `nobody`\n",
+            "error: --type nobody=xdp: the object has no program `nobody`\n  has:  count\n",
         ),
         (
             &["--max-entries", "none=1"],
-            "error: --max-entries none=1: the object has no map `none`\n",
+            "error: --max-entries none=1: the object has no map `none`\n  has:  vfy_usage\n",
         ),
         (
             &["--max-entries", "vfy_usage=lots"],

@@ -112,6 +112,25 @@ pub(super) struct Fits {
     max_entries: Vec<Fit>,
     inner: Vec<Fit>,
     values: Vec<Fit>,
+    /// The names that the last object has, for who asked for another.
+    known: Known,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Known {
+    programs: Vec<String>,
+    maps: Vec<String>,
+    variables: Vec<String>,
+}
+
+impl Known {
+    fn of(spec: &Spec) -> Self {
+        Known {
+            programs: spec.programs.iter().map(|p| p.name.clone()).collect(),
+            maps: spec.maps().iter().map(|map| map.name.clone()).collect(),
+            variables: spec.global_names().map(str::to_string).collect(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -131,6 +150,9 @@ impl Settings<'_> {
     /// Applies what fits the object. A value that the object's variable cannot take is an error.
     pub(super) fn apply(self, spec: &mut Spec, path: &str) -> Result<Fits, UsageError> {
         let mut fits = Fits::none(self);
+        if !self.is_empty() {
+            fits.known = Known::of(spec);
+        }
         for (fit, TypeOf { program, kind, .. }) in fits.types.iter_mut().zip(self.types) {
             let has = program
                 .as_ref()
@@ -178,6 +200,7 @@ impl Fits {
             max_entries: vec![Fit::No; settings.max_entries.len()],
             inner: vec![Fit::No; settings.inner.len()],
             values: vec![Fit::No; settings.values.len()],
+            known: Known::default(),
         }
     }
 
@@ -194,6 +217,7 @@ impl Fits {
                 *fit = (*fit).max(other);
             }
         }
+        self.known = other.known;
     }
 
     /// The first setting that fits none of the objects is an error.
@@ -202,8 +226,9 @@ impl Fits {
             1 => "the object has",
             _ => "none of the objects has",
         };
-        let missing = |what: &str, name: &str| match objects {
-            1 => format!("{who} no {what} `{name}`"),
+        let missing = |what: &str, name: &str, known: &[String]| match (objects, known) {
+            (1, []) => format!("{who} no {what} `{name}`, and no other"),
+            (1, known) => format!("{who} no {what} `{name}`\n  has:  {}", few(known)),
             _ => format!("{who} a {what} `{name}`"),
         };
         let types = self.types.iter().zip(settings.types).map(|(fit, asked)| {
@@ -211,22 +236,26 @@ impl Fits {
             (
                 *fit,
                 format!("--type {}", asked.text),
-                missing("program", name),
+                missing("program", name, &self.known.programs),
             )
         });
         let entries = self.max_entries.iter().zip(settings.max_entries);
         let entries = entries.map(|(fit, asked)| {
             let option = format!("--max-entries {}={}", asked.map, asked.entries);
-            (*fit, option, missing("map", &asked.map))
+            (*fit, option, missing("map", &asked.map, &self.known.maps))
         });
         let inner = self.inner.iter().zip(settings.inner).map(|(fit, asked)| {
             let option = format!("--inner {}={}", asked.map, asked.like);
             let both = format!("{}` and `{}", asked.map, asked.like);
-            (*fit, option, missing("maps", &both))
+            (*fit, option, missing("maps", &both, &self.known.maps))
         });
         let values = self.values.iter().zip(settings.values).map(|(fit, asked)| {
             let option = format!("--set {}={}", asked.name, asked.value);
-            (*fit, option, missing("variable", &asked.name))
+            (
+                *fit,
+                option,
+                missing("variable", &asked.name, &self.known.variables),
+            )
         });
         for (fit, option, why) in types.chain(entries).chain(inner).chain(values) {
             if fit == Fit::No {
@@ -235,6 +264,16 @@ impl Fits {
         }
         Ok(())
     }
+}
+
+/// As many names as one reads at a glance.
+fn few(names: &[String]) -> String {
+    const SHOWN: usize = 12;
+    let mut text = names[..names.len().min(SHOWN)].join(", ");
+    if names.len() > SHOWN {
+        text.push_str(&format!(" and {} more", names.len() - SHOWN));
+    }
+    text
 }
 
 #[cfg(test)]
