@@ -94,7 +94,10 @@ fn files_that_are_no_objects() -> Result<()> {
     }
     let binary = balancer::binary()?.display().to_string();
     for (file, text) in [
-        (&*binary, "a shared library or program for x86-64, not one for BPF"),
+        (
+            &*binary,
+            "a shared library or program for x86-64, not one for BPF",
+        ),
         ("/nonexistent/prog.o", "(ENOENT)"),
     ] {
         let mut arguments = vec!["run", "--object", file];
