@@ -29,7 +29,7 @@ pub fn possible_cpus() -> Result<usize, KernelError> {
 }
 
 /// Bytes in a page of memory.
-pub(super) fn page_size() -> u32 {
+pub fn page_size() -> u32 {
     nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
         .ok()
         .flatten()

@@ -18,7 +18,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::mapping::{Access, RingPages};
-use super::{KernelError, Map};
+use super::{KernelError, Map, page_size};
 use crate::uapi::MapType;
 
 const BUSY: u32 = 1 << 31;
@@ -72,7 +72,7 @@ impl RingBuffer {
             });
         }
         let refused = |error: std::io::Error| KernelError::io(what(), &error);
-        let (page, size) = (page_size(), shape.max_entries as usize);
+        let (page, size) = (page_size() as usize, shape.max_entries as usize);
         let fd = map.as_fd().try_clone_to_owned().map_err(refused)?;
         let consumer = RingPages::new(fd.as_fd(), page, 0, Access::Write).map_err(refused)?;
         let producer =
@@ -135,12 +135,4 @@ impl AsFd for RingBuffer {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
-}
-
-fn page_size() -> usize {
-    nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
-        .ok()
-        .flatten()
-        .and_then(|bytes| usize::try_from(bytes).ok())
-        .unwrap_or(4096)
 }

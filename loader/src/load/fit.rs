@@ -58,7 +58,7 @@ fn entries(spec: &MapSpec) -> Result<Option<Fitted>, LoadError> {
         }
         // A power of two that is a multiple of a page (ringbuf_map_alloc).
         MapType::RINGBUF | MapType::USER_RINGBUF if from != 0 => (
-            whole_pages(from, page_size()),
+            whole_pages(from, kernel::page_size()),
             "a power of two of whole pages",
         ),
         _ => return Ok(None),
@@ -73,15 +73,6 @@ fn possible_cpus() -> Result<u32, LoadError> {
 /// A size that no power of two of 32 bits reaches stays, for the kernel to refuse.
 fn whole_pages(bytes: u32, page: u32) -> u32 {
     bytes.max(page).checked_next_power_of_two().unwrap_or(bytes)
-}
-
-/// Bytes of a page of memory.
-pub(super) fn page_size() -> u32 {
-    nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
-        .ok()
-        .flatten()
-        .and_then(|bytes| u32::try_from(bytes).ok())
-        .unwrap_or(4096)
 }
 
 #[cfg(test)]

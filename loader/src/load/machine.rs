@@ -1,7 +1,7 @@
 //! What an object asks of the machine, read for it and for nothing else: the kernel's types for CO-RE, addresses of symbols,
 //! the configuration, the version. Our own program asks for none of it, so that its start pays for none of it.
 
-use super::{Observer, Step, fit};
+use super::{Observer, Step};
 use crate::kernel;
 use crate::object::{KernelTypes, ModuleTypes, Modules, Needs, Target};
 
@@ -9,7 +9,7 @@ use crate::object::{KernelTypes, ModuleTypes, Modules, Needs, Target};
 /// on it fail, the others load.
 pub(super) fn read(needs: &Needs, observer: &mut dyn Observer) -> (Target, Vec<String>) {
     let mut target = Target {
-        page_size: fit::page_size(),
+        page_size: kernel::page_size(),
         ..Target::default()
     };
     let mut missing = Vec::new();
