@@ -40,14 +40,11 @@ pub(super) fn names(types: &KernelTypes, missing: &[(TypeKind, &str, &str)]) -> 
 
 /// How far two names are apart, where they are like each other at all: one within the other, or few letters changed.
 fn distance(wanted: &str, has: &str) -> Option<usize> {
-    let (wanted, has) = (wanted.as_bytes(), has.as_bytes());
     if wanted.len() > 128 || has.len() > 128 || has.is_empty() {
         return None;
     }
     let difference = wanted.len().abs_diff(has.len());
-    let within = |long: &[u8], short: &[u8]| {
-        short.len() >= 5 && long.windows(short.len()).any(|window| window == short)
-    };
+    let within = |long: &str, short: &str| short.len() >= 5 && long.contains(short);
     if within(has, wanted) || within(wanted, has) {
         return (difference <= 16).then_some(difference);
     }
@@ -55,18 +52,7 @@ fn distance(wanted: &str, has: &str) -> Option<usize> {
     if difference > most {
         return None;
     }
-    // Levenshtein's table, a row at a time.
-    let mut row: Vec<usize> = (0..=has.len()).collect();
-    for (at, a) in wanted.iter().enumerate() {
-        let mut corner = row[0];
-        row[0] = at + 1;
-        for (column, b) in has.iter().enumerate() {
-            let changed = corner + usize::from(a != b);
-            corner = row[column + 1];
-            row[column + 1] = changed.min(row[column] + 1).min(corner + 1);
-        }
-    }
-    row.last().copied().filter(|&distance| distance <= most)
+    Some(strsim::levenshtein(wanted, has)).filter(|&distance| distance <= most)
 }
 
 #[cfg(test)]

@@ -99,24 +99,13 @@ fn near(name: &str, mut paths: Vec<String>) -> Vec<String> {
     ranked.into_iter().map(|(_, path)| path).collect()
 }
 
-/// Levenshtein's distance: letters to insert, remove or replace. Long names are not compared.
+/// Letters to insert, remove or replace. Long names are not compared.
 fn distance(one: &str, two: &str) -> usize {
     const MAX: usize = 200;
-    let (one, two): (Vec<char>, Vec<char>) = (one.chars().collect(), two.chars().collect());
-    if one.len() > MAX || two.len() > MAX {
+    if one.chars().count() > MAX || two.chars().count() > MAX {
         return usize::MAX / 4;
     }
-    let mut row: Vec<usize> = (0..=two.len()).collect();
-    for (i, a) in one.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in two.iter().enumerate() {
-            let cost = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = cost.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[two.len()]
+    strsim::levenshtein(one, two)
 }
 
 #[cfg(test)]
