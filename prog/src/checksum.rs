@@ -6,7 +6,7 @@
 //!   the folded sum of the pseudo-header, not complemented. On a virtual link no NIC ever completes
 //!   it, and an incremental update of it would be wrong.
 
-use crate::abi::{Be16, Be32, FlowKey};
+use crate::abi::{Be16, Ports};
 
 /// Adds 32-bit and 16-bit words in ones' complement, with the carries kept for [`fold`](Sum::fold).
 ///
@@ -34,6 +34,12 @@ impl Sum {
     #[inline(always)]
     pub const fn add32(self, word: u32) -> Self {
         Self(self.0 + word as u64)
+    }
+
+    /// Adds eight bytes as they lie in memory: all four words at once.
+    #[inline(always)]
+    pub const fn add64(self, word: u64) -> Self {
+        self.add32(word as u32).add32((word >> 32) as u32)
     }
 
     /// Sixteen bits with every carry added back.
@@ -66,18 +72,16 @@ impl Change {
         Self(self.0.add32(!old).add32(new))
     }
 
-    /// The addresses of a packet changed: what the IP header and the pseudo-header see.
+    /// Eight bytes, at an even offset, went from `old` to `new`.
     #[inline(always)]
-    pub const fn addresses(self, old: &FlowKey, new: &FlowKey) -> Self {
-        self.word32(old.saddr.word(), new.saddr.word())
-            .word32(old.daddr.word(), new.daddr.word())
+    pub const fn word64(self, old: u64, new: u64) -> Self {
+        Self(self.0.add64(!old).add64(new))
     }
 
-    /// The ports of a packet changed: what the TCP header sees.
+    /// The ports of a packet changed: what the transport's header sees.
     #[inline(always)]
-    pub const fn ports(self, old: &FlowKey, new: &FlowKey) -> Self {
-        self.word16(old.sport.word(), new.sport.word())
-            .word16(old.dport.word(), new.dport.word())
+    pub const fn ports(self, old: Ports, new: Ports) -> Self {
+        self.word32(old.word(), new.word())
     }
 
     /// The checksum after the change (RFC 1624, equation 3).
@@ -85,19 +89,6 @@ impl Change {
     pub const fn apply(self, check: Be16) -> Be16 {
         Be16::from_word(!self.0.add16(!check.word()).fold())
     }
-}
-
-/// The folded sum of the TCP pseudo-header (RFC 9293 §3.1): what a deferred checksum field holds.
-/// `length` is that of the TCP segment, header and data.
-#[inline(always)]
-pub const fn pseudo_header(saddr: Be32, daddr: Be32, length: u16) -> Be16 {
-    const PROTOCOL: u16 = Be16::new(6).word();
-    let sum = Sum::ZERO
-        .add32(saddr.word())
-        .add32(daddr.word())
-        .add16(PROTOCOL)
-        .add16(Be16::new(length).word());
-    Be16::from_word(sum.fold())
 }
 
 #[cfg(test)]

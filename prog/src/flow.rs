@@ -1,70 +1,34 @@
-//! Connections: one record for both directions, found by either one's key, made and unmade whole.
+//! Flows: one record for both directions, found by either one's key, made and unmade whole.
 //!
 //! ```text
-//!   flows (hash)                          connections (array)
+//!   index (buckets)                       connections (array)
 //!   10.0.0.1:40000 → 10.0.0.10:80    ─┐   ┌────────────────────────────────┐
-//!                                     ├─→ │ request, reply, MACs, state …  │ slot 7
-//!   10.0.0.2:80 → 10.0.0.10:40000    ─┘   └────────────────────────────────┘
+//!                                     ├─→ │ client, service, backend, ports,│ slot 7
+//!   10.0.0.2:80 → 10.0.0.9:1024      ─┘   │ MAC, state …                   │
+//!                                         └────────────────────────────────┘
 //! ```
 //!
-//! A connection opens in this order: claim a slot, add the reply's key, fill the record, add the
-//! request's key, publish. It ends in the reverse: claim, remove both keys, free. A packet that
-//! comes in between finds no connection, or a record whose key isn't its own, and is not forwarded.
+//! A flow opens in this order: claim a slot, fill the record, add the reply's entry with a free port, add the
+//! request's entry, publish. It ends in the reverse: claim, remove both entries, free. A packet that
+//! comes in between finds no flow, or a record that is being rewritten, and is not forwarded.
 //!
-//! Nothing is swept: an expired connection lies there until its slot or its port is wanted.
+//! Nothing is swept: an expired flow lies there until its slot or its port is wanted.
 //! A search looks at a window of slots behind a moving hand and takes, in this order, a free one,
-//! an expired one, the oldest that was never confirmed (what a flood of SYNs leaves behind), the
-//! oldest closed one, the longest idle one.
+//! an expired one, the oldest that was never confirmed (what a flood of new flows leaves behind), the
+//! oldest closed one. An established flow is never given up for a new one.
 
 use core::hint::black_box;
 
-use crate::abi::{Be16, Connection, Direction, FlowId, FlowKey, MacWords};
-use crate::packet::{Segment, flags};
+use crate::abi::{Addr, Be16, Connection, Direction, FlowKey, Kind, MacWords, Ports, Seen};
+use crate::family::{Family, V4, V6};
+use crate::index::{self, Found, Hash};
+use crate::packet::{flags, opens};
+use crate::state::{DISPENSABLE, EXPIRED, State, worth};
 use crate::world::World;
 
-/// What is known of a connection: bits of [`Connection::state`].
-pub struct State;
-
-impl State {
-    /// No connection.
-    pub const FREE: u32 = 0;
-    /// The client asked for it.
-    pub const OPEN: u32 = 1;
-    /// The backend answered.
-    pub const ANSWERED: u32 = 2;
-    /// The client acknowledged that answer: it is really there.
-    pub const CONFIRMED: u32 = 4;
-    /// The client said FIN.
-    pub const CLIENT_FIN: u32 = 8;
-    /// The backend said FIN.
-    pub const BACKEND_FIN: u32 = 16;
-    /// Either one said RST.
-    pub const RESET: u32 = 32;
-
-    /// The client's checksums come deferred, and the next sender still owes them (generic mode).
-    pub const CLIENT_DEFERS: u32 = 64;
-    /// The backend's do.
-    pub const BACKEND_DEFERS: u32 = 128;
-
-    /// Whether nothing more is to come but retransmissions.
-    #[inline(always)]
-    pub const fn closed(state: u32) -> bool {
-        const BOTH: u32 = State::CLIENT_FIN | State::BACKEND_FIN;
-        state & State::RESET != 0 || state & BOTH == BOTH
-    }
-}
-
-/// Seconds that an unconfirmed connection lasts: Linux gives up on a SYN after about as long as its
-/// first five retransmissions take, 63 s (tcp_syn_retries, Documentation/networking/ip-sysctl.rst).
-pub const OPENING_SECONDS: u32 = 63;
-/// Seconds that a closed connection lasts: TIME_WAIT (include/net/tcp.h, TCP_TIMEWAIT_LEN).
-pub const CLOSED_SECONDS: u32 = 60;
-/// Seconds that a silent connection lasts: what TCP's keep-alive needs to find out that its peer is
-/// gone, 7,200 s + 9 × 75 s (tcp_keepalive_time, _probes, _intvl), rounded up.
-pub const IDLE_SECONDS: u32 = 8_000;
 /// Slots that one search looks at.
 pub const WINDOW: u32 = 32;
-/// Slots that a new connection tries to claim before it gives way to other CPUs.
+/// Slots that a new flow tries to claim before it gives way to other CPUs.
 const CLAIMS: u32 = 4;
 
 /// A slot of `connections`. Having one means that the pointer is a live map value.
@@ -118,11 +82,23 @@ impl Slot {
         generation, set_generation: u32 as [u32; 1];
         last_seen, set_last_seen: u32 as [u32; 1];
         state, set_state: u32 as [u32; 1];
-        request, set_request: FlowKey as [u64; 2];
-        reply, set_reply: FlowKey as [u64; 2];
+        client, set_client: Addr as [u64; 2];
+        vip, set_vip: Addr as [u64; 2];
+        target, set_target: Addr as [u64; 2];
+        request_ports, set_request_ports: Ports as [u32; 1];
+        reply_ports, set_reply_ports: Ports as [u32; 1];
+        kind, set_kind: Kind as [u32; 1];
         backend, set_backend: u32 as [u32; 1];
-        client_mac, set_client_mac: MacWords as [u16; 3];
-        backend_mac, set_backend_mac: MacWords as [u16; 3];
+        service, set_service: u32 as [u32; 1];
+        routed_at, set_routed_at: u32 as [u32; 1];
+        client_mac, set_client_mac: u64 as [u64; 1];
+    }
+
+    /// The slot of that number, where the table has it.
+    #[inline(always)]
+    pub fn of<W: World>(world: &W, index: u32) -> Option<Self> {
+        let record = world.connection(index);
+        (!record.is_null()).then_some(Self { index, record })
     }
 
     /// The record's lock, for [`World::claim`].
@@ -131,70 +107,80 @@ impl Slot {
         // SAFETY: only the address is taken.
         unsafe { &raw mut (*self.record).lock }
     }
-}
 
-/// The slot of that number, where the table has it.
-#[inline(always)]
-pub fn slot<W: World>(world: &W, index: u32) -> Option<Slot> {
-    let record = world.connection(index);
-    (!record.is_null()).then_some(Slot { index, record })
-}
+    /// Whether the record has this key in that direction, whether or not it is complete.
+    #[inline(always)]
+    pub fn has<F: Family, W: World>(&self, world: &W, key: &FlowKey, direction: Direction) -> bool {
+        // Both are read and one chosen: a choice of the field would make a pointer that the verifier
+        // cannot follow without CAP_PERFMON (kernel/bpf/verifier.c, REASON_PATHS).
+        let (request, reply) = (self.request_ports().word(), self.reply_ports().word());
+        let (client, vip, target) = (self.client(), self.vip(), self.target());
+        let (ports, from, to) = match direction {
+            Direction::Request => (request, client, vip),
+            Direction::Reply => (reply, target, F::balancer(world)),
+        };
+        self.kind() == key.kind
+            && ports == key.ports.word()
+            && F::same(from, key.saddr)
+            && F::same(to, key.daddr)
+    }
 
-/// The connection that a packet belongs to.
-#[derive(Clone, Copy)]
-pub struct Found {
-    /// Its slot.
-    pub slot: Slot,
-    /// Which way the packet travels.
-    pub direction: Direction,
-    /// The slot's generation, from before the keys were read.
-    generation: u32,
-    /// The key of the other direction.
-    other: FlowKey,
-}
+    /// The key of what the client sends.
+    #[inline(always)]
+    pub fn request(&self) -> FlowKey {
+        FlowKey {
+            saddr: self.client(),
+            daddr: self.vip(),
+            ports: self.request_ports(),
+            kind: self.kind(),
+        }
+    }
 
-/// Looks a packet's connection up.
-#[inline(always)]
-pub fn find<W: World>(world: &W, key: &FlowKey) -> Option<Found> {
-    let id = world.flow(key)?;
-    let slot = slot(world, id.slot())?;
-    let generation = slot.generation();
-    // Both are read and one chosen: a choice of the field would make a pointer that the verifier
-    // cannot follow without CAP_PERFMON (kernel/bpf/verifier.c, REASON_PATHS).
-    let (request, reply) = (slot.request(), slot.reply());
-    let direction = id.direction();
-    let (own, other) = match direction {
-        Direction::Request => (request, reply),
-        Direction::Reply => (reply, request),
-    };
-    // Between a slot's old connection and its new one, an entry may lead to a stranger.
-    if own == *key {
-        Some(Found {
-            slot,
-            direction,
-            generation,
-            other,
-        })
-    } else {
-        None
+    /// The key of what the backend answers; only NAT has one.
+    #[inline(always)]
+    pub fn reply<F: Family, W: World>(&self, world: &W) -> FlowKey {
+        FlowKey {
+            saddr: self.target(),
+            daddr: F::balancer(world),
+            ports: self.reply_ports(),
+            kind: self.kind(),
+        }
     }
 }
 
-/// Where a packet of the connection goes next.
+/// The complete record that a packet belongs to.
+#[inline(always)]
+pub fn find<F: Family, W: World>(world: &W, key: &FlowKey, hash: Hash) -> Option<Found> {
+    index::seek::<F, W>(world, key, hash, index::NONE)
+}
+
+/// What a packet of a known flow becomes.
 pub struct Hop {
-    /// The packet's addresses and ports from here on.
+    /// Its flow as the receiver shall see it. NAT only.
     pub key: FlowKey,
-    /// The Ethernet address it is sent to.
-    pub mac: MacWords,
-    /// The backend it goes to or comes from.
+    /// The backend.
     pub backend: u32,
-    /// The connection.
+    /// Where the client's frames go ([`MacWords::packed`]).
+    pub client_mac: u64,
+    /// The state before this packet.
+    pub state: u32,
+    /// Its record.
     pub slot: Slot,
-    /// Which way the packet travels.
+    /// Which way it travels.
     pub direction: Direction,
 }
 
 impl Hop {
+    /// Whether who sent this packet leaves its checksums to others.
+    #[inline(always)]
+    pub fn defers(&self) -> bool {
+        self.state & self.deferral() != 0
+    }
+    /// Notes that it does.
+    #[inline(always)]
+    pub fn note_deferral(&self) {
+        self.slot.set_state(self.slot.state() | self.deferral());
+    }
     #[inline(always)]
     fn deferral(&self) -> u32 {
         match self.direction {
@@ -202,72 +188,72 @@ impl Hop {
             Direction::Reply => State::BACKEND_DEFERS,
         }
     }
-
-    /// Whether this side of the connection has sent a deferred checksum before.
-    #[inline(always)]
-    pub fn defers(&self) -> bool {
-        self.slot.state() & self.deferral() != 0
-    }
-
-    /// Notes that it does.
-    #[inline(always)]
-    pub fn note_deferral(&self) {
-        self.slot.set_state(self.slot.state() | self.deferral());
-    }
 }
 
-/// Reads the next hop out of a record, all of it from one connection: None when the slot changed hands meanwhile.
+/// Reads a record; None while it changes hands.
 #[inline(always)]
-pub fn hop(found: &Found) -> Option<Hop> {
-    let Found {
-        slot,
-        direction,
-        generation,
-        other,
-    } = found;
-    let (client_mac, backend_mac) = (slot.client_mac(), slot.backend_mac());
-    let mac = match direction {
-        Direction::Request => backend_mac,
-        Direction::Reply => client_mac,
+pub fn hop<F: Family, W: World>(world: &W, found: &Found) -> Option<Hop> {
+    let Found { slot, direction } = *found;
+    let generation = slot.generation();
+    let (request, reply) = (slot.request_ports(), slot.reply_ports());
+    let (client, vip, target) = (slot.client(), slot.vip(), slot.target());
+    let (saddr, daddr, ports) = match direction {
+        Direction::Request => (F::balancer(world), target, reply),
+        Direction::Reply => (vip, client, request),
     };
     let hop = Hop {
-        key: other.reversed(),
-        mac,
+        key: FlowKey {
+            saddr,
+            daddr,
+            ports: Ports::new(ports.destination, ports.source),
+            kind: slot.kind(),
+        },
         backend: slot.backend(),
-        slot: *slot,
-        direction: *direction,
+        client_mac: slot.client_mac(),
+        state: slot.state(),
+        slot,
+        direction,
     };
-    if generation & 1 == 0 && slot.generation() == *generation {
-        Some(hop)
-    } else {
-        None
-    }
+    (generation & 1 == 0 && slot.generation() == generation).then_some(hop)
 }
 
-/// Notes what a packet of a known connection tells: that it lives, and how far it has come.
+/// Notes what a packet of a known flow tells: that it lives, and how far it has come.
 ///
 /// Two CPUs may do so at once and one note be lost; the next packet brings it again, and a lost
 /// FIN costs no more than a slot that is reclaimed later.
 #[inline(always)]
-pub fn note<W: World>(world: &W, slot: &Slot, direction: Direction, segment: &Segment<'_>) {
-    let seen = segment.tcp.flags.get();
-    let before = slot.state();
+pub fn note<W: World>(world: &W, hop: &Hop, seen: u8, source_mac: MacWords) {
+    let slot = &hop.slot;
+    let before = hop.state;
     let mut state = before;
-    match direction {
+    match hop.direction {
         Direction::Request => {
-            if segment.opens() && State::closed(state) {
+            if opens(seen) && State::closed(state) {
                 // The client opens its old port again.
-                state = State::OPEN | state & (State::CLIENT_DEFERS | State::BACKEND_DEFERS);
-            }
-            if seen & flags::ACK != 0 && state & State::ANSWERED != 0 {
+                const KEPT: u32 = State::CLIENT_DEFERS
+                    | State::BACKEND_DEFERS
+                    | State::ONE_WAY
+                    | State::ROUTED;
+                state = State::OPEN | state & KEPT;
+            } else if state & State::ONE_WAY != 0 {
+                // The backend's half is not seen. What follows the SYN answers it.
+                if !opens(seen) {
+                    state |= State::ANSWERED | State::CONFIRMED;
+                }
+                if seen & flags::FIN != 0 {
+                    state |= State::CLIENT_FIN | State::BACKEND_FIN;
+                }
+            } else if state & State::ANSWERED != 0
+                && (seen & flags::ACK != 0 || state & State::UDP != 0)
+            {
                 state |= State::CONFIRMED;
             }
             if seen & flags::FIN != 0 {
                 state |= State::CLIENT_FIN;
             }
             // A client's router may change, as its own address may (VRRP, a failed-over NIC).
-            let mac = segment.ethernet.source.get().words();
-            if slot.client_mac() != mac {
+            let mac = source_mac.packed();
+            if state & State::ROUTED == 0 && hop.client_mac != mac {
                 slot.set_client_mac(mac);
             }
         }
@@ -291,65 +277,22 @@ pub fn note<W: World>(world: &W, slot: &Slot, direction: Direction, segment: &Se
     }
 }
 
-/// How readily a connection in a certain state is given up, and how long it lasts.
-#[derive(Clone, Copy)]
-struct Rank {
-    /// The larger, the sooner: established 1, closed 2, unconfirmed 3, free 4. What is expired counts 4 more.
-    class: u32,
-    seconds: u32,
-}
-
-/// By the lower six bits of [`State`]. A table rather than a chain of branches: the verifier would follow every branch
-/// in every round of the search, and remember a different range of numbers for each.
-static RANKS: [Rank; 64] = {
-    let mut ranks = [Rank {
-        class: 1,
-        seconds: IDLE_SECONDS,
-    }; 64];
-    let mut state = 0;
-    while state < 64 {
-        if state == State::FREE {
-            ranks[state as usize] = Rank {
-                class: 4,
-                seconds: 0,
-            };
-        } else if State::closed(state) {
-            ranks[state as usize] = Rank {
-                class: 2,
-                seconds: CLOSED_SECONDS,
-            };
-        } else if state & State::CONFIRMED == 0 {
-            ranks[state as usize] = Rank {
-                class: 3,
-                seconds: OPENING_SECONDS,
-            };
-        }
-        state += 1;
-    }
-    ranks
-};
-
-/// How much a slot is worth giving up: its class from bit 40 on, its age in the 32 bits from 8 on.
-///
-/// In arithmetic, not in branches: the verifier walks through every combination of branches that
-/// the rounds of a search can take, but to it all numbers out of this function are alike.
-#[inline(always)]
-fn worth(slot: &Slot, now: u32, ticks_per_second: u32) -> u64 {
-    let Rank { class, seconds } = RANKS[slot.state() as usize % RANKS.len()];
-    let age = u64::from(now.wrapping_sub(slot.last_seen()));
-    let lifetime = u64::from(seconds) * u64::from(ticks_per_second);
-    let expired = lifetime.wrapping_sub(age) >> 63; // 1 if age > lifetime
-    (u64::from(class) + expired * 4) << 40 | age << 8
-}
-/// At least this much is worth a slot that is free or whose connection is expired.
-const EXPIRED: u64 = 4 << 40;
-
 /// The greater of two numbers below 2⁶³, without a branch: [`black_box`] keeps the compiler from
 /// turning the arithmetic back into one.
 #[inline(always)]
 fn greater(a: u64, b: u64) -> u64 {
     let b_is_greater = black_box(a.wrapping_sub(b) >> 63);
     a.wrapping_add(b.wrapping_sub(a).wrapping_mul(b_is_greater))
+}
+
+/// How much a slot's flow is worth giving up ([`worth`]).
+#[inline(always)]
+fn worth_of(slot: &Slot, now: u32, ticks_per_second: u32) -> u64 {
+    worth(
+        slot.state(),
+        now.wrapping_sub(slot.last_seen()),
+        ticks_per_second,
+    )
 }
 
 /// The best slot of the window at `start`: its worth, and in the low 8 bits its place there.
@@ -359,10 +302,13 @@ pub fn search<W: World>(world: &W, start: u32) -> u64 {
     let mut best = 0;
     let mut place = 0;
     while place < WINDOW {
-        let Some(slot) = slot(world, start.wrapping_add(place)) else {
+        let Some(slot) = Slot::of(world, start.wrapping_add(place)) else {
             break;
         };
-        best = greater(best, worth(&slot, now, ticks_per_second) | u64::from(place));
+        best = greater(
+            best,
+            worth_of(&slot, now, ticks_per_second) | u64::from(place),
+        );
         if best >= EXPIRED {
             break;
         }
@@ -371,10 +317,18 @@ pub fn search<W: World>(world: &W, start: u32) -> u64 {
     best
 }
 
-/// Takes a slot for a new connection and ends the one that was there. The caller must
-/// [`publish`] or [`release`] it. None when other CPUs were faster [`CLAIMS`] times.
+/// Why there is no slot.
+pub enum NoSlot {
+    /// All flows of the window are established.
+    Full,
+    /// Other CPUs were faster each time.
+    Contended,
+}
+
+/// Takes a slot for a new flow and ends the one that was there. The caller must
+/// [`publish`] or [`release`] it.
 #[inline(always)]
-pub fn claim<W: World>(world: &W) -> Option<Slot> {
+pub fn claim<W: World>(world: &W) -> Result<Slot, NoSlot> {
     let mut tries = 0;
     while tries < CLAIMS {
         let start = world.hand();
@@ -386,13 +340,18 @@ pub fn claim<W: World>(world: &W) -> Option<Slot> {
             start.wrapping_add(WINDOW)
         };
         world.set_hand(wrap(next, world.slots()));
-        let slot = slot(world, index)?;
-        if take(world, &slot, slot.generation()) {
-            return Some(slot);
+        if best < DISPENSABLE {
+            return Err(NoSlot::Full);
+        }
+        let Some(slot) = Slot::of(world, index) else {
+            return Err(NoSlot::Contended);
+        };
+        if world.end(index, slot.generation()) {
+            return Ok(slot);
         }
         tries += 1;
     }
-    None
+    Err(NoSlot::Contended)
 }
 
 /// Where the next window begins: so that it fits into the table, if the table is that long.
@@ -408,71 +367,42 @@ fn wrap(next: u32, slots: u32) -> u32 {
     }
 }
 
-/// Claims the slot and removes both keys of the connection in it.
+/// Claims the slot, if its generation is still that, and removes both keys of the flow in it.
 #[inline(always)]
-fn take<W: World>(world: &W, slot: &Slot, generation: u32) -> bool {
-    if generation & 1 != 0 || !world.claim(slot, generation) {
+pub fn end<W: World>(world: &W, index: u32, generation: u32) -> bool {
+    let Some(slot) = Slot::of(world, index) else {
+        return false;
+    };
+    if generation & 1 != 0 || !world.claim(&slot, generation) {
         return false;
     }
     if slot.state() != State::FREE {
-        remove_own(world, slot, &slot.request());
-        remove_own(world, slot, &slot.reply());
+        if slot.kind().is_v6() {
+            remove::<V6, W>(world, &slot);
+        } else {
+            remove::<V4, W>(world, &slot);
+        }
         slot.set_state(State::FREE);
     }
     true
 }
 
-/// Removes the entry for `key` if it leads to this slot: a note that another CPU wrote late can
-/// leave a record whose keys have long been someone else's.
 #[inline(always)]
-fn remove_own<W: World>(world: &W, slot: &Slot, key: &FlowKey) {
-    if world.flow(key).is_some_and(|id| id.slot() == slot.index) {
-        world.remove_flow(key);
+fn remove<F: Family, W: World>(world: &W, slot: &Slot) {
+    let hash = Hash::of::<F>(&slot.request(), world.seed());
+    index::remove(world, hash, slot.index, Direction::Request);
+    if slot.state() & State::ONE_WAY == 0 {
+        let hash = Hash::of::<F>(&slot.reply::<F, W>(world), world.seed());
+        index::remove(world, hash, slot.index, Direction::Reply);
     }
 }
 
-/// Ends the connection that holds the key, if it is expired.
+/// Ends a flow and frees its slot.
 #[inline(always)]
-pub fn end_expired<W: World>(world: &W, key: &FlowKey) {
-    let Some(Found {
-        slot: holder,
-        generation,
-        ..
-    }) = find(world, key)
-    else {
-        return;
-    };
-    if worth(&holder, world.now(), world.ticks_per_second()) >= EXPIRED
-        && take(world, &holder, generation)
-    {
-        release(&holder);
+pub fn close<W: World>(world: &W, slot: &Slot) {
+    if world.end(slot.index, slot.generation()) {
+        release(slot);
     }
-}
-
-/// Source ports tried towards a backend before a new connection is refused: the client's own and
-/// then others by chance. With every second port held, one connection in 65,000 fails; with nine in
-/// ten, one in five. Each try is more for the verifier to walk through when the program is loaded.
-pub const PORTS_TRIED: u32 = 16;
-
-/// Finds a source port towards the backend that neither another client nor the host itself uses,
-/// and adds the key under which the backend's answers come: the client's own port where it is
-/// free, others in an order that `seed` decides. `reply` comes with the client's own port.
-#[inline(always)]
-pub fn take_port<W: World>(world: &W, mut reply: FlowKey, id: FlowId, seed: u32) -> Option<Be16> {
-    let mut state = seed;
-    let mut tried = 0;
-    while tried < PORTS_TRIED {
-        // Port 0 is no port to answer to (RFC 6335 §6), though a client's packet may come from it.
-        let usable = reply.dport.get() != 0 && !world.has_socket(&reply);
-        if usable && world.add_flow(&reply, id).is_ok() {
-            return Some(reply.dport);
-        }
-        // Numerical Recipes' generator; its high bits, moved above the well-known ports.
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        reply.dport = Be16::new(1_024 + ((u64::from(state) * (65_536 - 1_024)) >> 32) as u16);
-        tried += 1;
-    }
-    None
 }
 
 /// Gives a claimed slot back, free.
@@ -482,37 +412,121 @@ pub fn release(slot: &Slot) {
     slot.set_generation(slot.generation().wrapping_add(1));
 }
 
-/// What a new connection is.
-pub struct New {
-    /// What the client sends.
-    pub request: FlowKey,
-    /// What the backend answers.
-    pub reply: FlowKey,
-    /// The backend's index.
-    pub backend: u32,
-    /// Where the client's frames come from.
-    pub client_mac: MacWords,
-    /// Where the backend's frames go.
-    pub backend_mac: MacWords,
+/// Source ports tried towards a backend before a new flow is refused. In a range that long every port is tried;
+/// in a longer one with nine of ten ports held, one flow in thirty fails. Each try is more for the verifier to walk
+/// through when the program is loaded.
+pub const PORTS_TRIED: u32 = 32;
+
+/// Finds a source port of `low` to `high` towards the backend in a claimed slot's record that no other flow uses, writes it
+/// there and adds the reply's entry. `seed` says where the search begins. None if all that were tried are in use.
+#[inline(always)]
+pub fn take_port<F: Family, W: World>(
+    world: &W,
+    slot: &Slot,
+    low: u16,
+    high: u16,
+    seed: u32,
+) -> Option<Be16> {
+    let count = u32::from(high).wrapping_sub(u32::from(low)).wrapping_add(1) & 0x1_ffff;
+    let mut place = ((u64::from(seed) * u64::from(count)) >> 32) as u32;
+    let backend = slot.reply_ports().source;
+    let mut key = slot.reply::<F, W>(world);
+    let mut tried = 0;
+    while tried < PORTS_TRIED {
+        if tried >= count {
+            break;
+        }
+        let port = Be16::new(low.wrapping_add(place as u16));
+        key.ports = Ports::new(backend, port);
+        slot.set_reply_ports(key.ports);
+        let hash = Hash::of::<F>(&key, world.seed());
+        if world.reserve(hash, slot.index, F::V6) {
+            return Some(port);
+        }
+        place += 1;
+        if place >= count {
+            place = 0;
+        }
+        tried += 1;
+    }
+    None
 }
 
-/// Fills a claimed slot, whose reply key is already added, and makes it a connection. False when
-/// the client's key is taken: another CPU opened the same connection; the slot is then given back.
+/// Adds the reply's entry of a claimed slot, unless another live flow has that key. An expired flow that has it is ended.
 #[inline(always)]
-pub fn publish<W: World>(world: &W, slot: &Slot, new: &New) -> bool {
-    slot.set_request(new.request);
-    slot.set_reply(new.reply);
-    slot.set_backend(new.backend);
-    slot.set_client_mac(new.client_mac);
-    slot.set_backend_mac(new.backend_mac);
-    slot.set_last_seen(world.now());
-    let id = FlowId::new(slot.index, Direction::Request);
-    if world.add_flow(&new.request, id).is_err() {
-        world.remove_flow(&new.reply);
-        release(slot);
+pub fn reserve<F: Family, W: World>(world: &W, hash: Hash, index: u32) -> bool {
+    let Some(slot) = Slot::of(world, index) else {
+        return false;
+    };
+    let key = slot.reply::<F, W>(world);
+    // Before and after: what is there already is usually the reason, and two that add the same key at once both see
+    // the other afterwards, if not one of them.
+    if let Some(holder) = index::seek::<F, W>(world, &key, hash, index) {
+        let worth = worth_of(&holder.slot, world.now(), world.ticks_per_second());
+        if worth < EXPIRED || !world.end(holder.slot.index, holder.slot.generation()) {
+            return false;
+        }
+        release(&holder.slot);
+    }
+    if index::add(world, hash, index, Direction::Reply).is_none() {
         return false;
     }
-    slot.set_state(State::OPEN);
-    slot.set_generation(slot.generation().wrapping_add(1));
+    if index::seek::<F, W>(world, &key, hash, index).is_some() {
+        index::remove(world, hash, index, Direction::Reply);
+        return false;
+    }
     true
+}
+
+/// What a new flow is.
+pub struct New {
+    /// The service's number.
+    pub service: u32,
+    /// The backend's index.
+    pub backend: u32,
+    /// Its address; none for one that answers directly.
+    pub target: Addr,
+    /// Its port.
+    pub target_port: Be16,
+    /// [`State`] to begin with.
+    pub state: u32,
+}
+
+/// Fills a claimed slot but for the balancer's port.
+#[inline(always)]
+pub fn fill<W: World>(world: &W, slot: &Slot, seen: &Seen, new: &New) {
+    slot.set_client(seen.key.saddr);
+    slot.set_vip(seen.key.daddr);
+    slot.set_request_ports(seen.key.ports);
+    slot.set_kind(seen.key.kind);
+    slot.set_target(new.target);
+    slot.set_reply_ports(Ports::new(new.target_port, Be16([0; 2])));
+    slot.set_backend(new.backend);
+    slot.set_service(new.service);
+    slot.set_client_mac(seen.source_mac);
+    let now = world.now();
+    slot.set_last_seen(now);
+    // The way to the client is asked for with its first answer.
+    slot.set_routed_at(now.wrapping_sub(world.ticks_per_second()));
+}
+
+/// Adds the request's entry of a filled slot and makes it a flow. False when
+/// the client's key is taken: another CPU opened the same flow; the slot is then given back.
+#[inline(always)]
+pub fn publish<F: Family, W: World>(world: &W, slot: &Slot, seen: &Seen, state: u32) -> bool {
+    let hash = Hash(seen.hash);
+    if index::add(world, hash, slot.index, Direction::Request).is_some() {
+        if index::seek::<F, W>(world, &seen.key, hash, slot.index).is_none() {
+            slot.set_state(state);
+            slot.set_generation(slot.generation().wrapping_add(1));
+            return true;
+        }
+        index::remove(world, hash, slot.index, Direction::Request);
+    }
+    if state & State::ONE_WAY == 0 {
+        let hash = Hash::of::<F>(&slot.reply::<F, W>(world), world.seed());
+        index::remove(world, hash, slot.index, Direction::Reply);
+    }
+    release(slot);
+    false
 }

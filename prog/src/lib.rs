@@ -1,4 +1,4 @@
-//! The data plane of xdplb: a one-arm, full-NAT load balancer for TCP over IPv4, at the XDP hook.
+//! The data plane of xdplb: a one-arm load balancer for TCP and UDP over IPv4 and IPv6, at the XDP hook.
 //!
 //! Plain Rust without `std`, allocation or panics, compiled twice: for BPF, where `main.rs` binds
 //! it to maps and helpers, and for the host, where [`model`] binds it to standard collections and
@@ -9,12 +9,22 @@ pub mod abi;
 pub mod balance;
 pub mod checksum;
 pub mod counters;
+pub mod family;
 pub mod flow;
 #[cfg(feature = "bpf")]
 pub mod helpers;
+pub mod icmp;
+pub mod index;
 #[cfg(not(feature = "bpf"))]
 pub mod model;
+pub mod open;
 pub mod packet;
 pub mod pick;
+pub mod reset;
 pub mod rewrite;
+pub mod route;
+pub mod service;
+pub mod state;
+pub mod tunnel;
+pub mod watch;
 pub mod world;

@@ -1,75 +1,142 @@
 //! The balancer's [`World`] on the host: standard collections in place of maps.
 //!
 //! It is the program's own logic that runs; only what surrounds it is modelled. Its tables hold to
-//! the kernel's rules: fixed sizes, an entry added once, a full table that refuses.
+//! the kernel's rules: fixed sizes, and frames with as much room in front as the kernel gives.
 
 use std::cell::{Cell, RefCell, UnsafeCell};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use crate::abi::{
-    Backend, BackendCount, Be16, Be32, Connection, Count, FlowId, FlowKey, MacWords, bpf_spin_lock,
+    Addr, Backend, BackendCount, Be32, Block, Bucket, Connection, Count, Event, FlowKey, Kind,
+    MacWords, Ports, Seen, Service, ServiceCount, ServiceKey, bpf_spin_lock,
 };
-use crate::balance::balance;
+use crate::balance::{self, balance};
 use crate::checksum::Sum;
 use crate::counters::{Reason, Verdict};
-use crate::flow::{self, Slot, State};
-use crate::packet::{Frame, Segment, Spare};
+use crate::family::{V4, V6};
+use crate::flow::{self, Slot};
+use crate::index::Hash;
+use crate::packet::Frame;
 use crate::rewrite::LONGEST_SUM;
-use crate::world::{Line, Settings, Taken, World};
+use crate::state::State;
+use crate::world::{Line, Route, Settings, World};
+use crate::{icmp, open, reset, route, tunnel};
+
+/// What the loader puts into the configuration's maps.
+#[derive(Clone, Debug, Default)]
+pub struct Tables {
+    /// Map `services`.
+    pub services: HashMap<ServiceKey, Service>,
+    /// Map `tables`.
+    pub tables: Vec<Block>,
+    /// Map `members`.
+    pub members: Vec<u32>,
+    /// Map `backends`.
+    pub backends: Vec<Backend>,
+}
+
+/// Bytes in front of a frame: XDP_PACKET_HEADROOM of include/uapi/linux/bpf.h.
+const HEADROOM: usize = 256;
 
 /// A balancer in memory.
 pub struct Model {
     /// As the loader would set them.
     pub settings: Settings,
-    /// Map `backends`.
-    pub backends: Vec<Backend>,
-    /// Map `flows`.
-    pub flows: RefCell<HashMap<FlowKey, FlowId>>,
+    services: HashMap<ServiceKey, Service>,
+    tables: Vec<Block>,
+    members: Vec<u32>,
+    backends: Box<[UnsafeCell<Backend>]>,
+    index: Box<[UnsafeCell<Bucket>]>,
     connections: Box<[UnsafeCell<Connection>]>,
     /// Map `counters`, by reason, where not zero.
     pub counters: RefCell<BTreeMap<&'static str, Count>>,
     /// Map `backend_counters`.
     pub backend_counters: RefCell<Vec<BackendCount>>,
-    /// Packets that a socket of the host's own would receive.
-    pub sockets: HashSet<FlowKey>,
+    /// Map `service_counters`.
+    pub service_counters: RefCell<BTreeMap<u32, ServiceCount>>,
+    /// The routing table: the next hop's Ethernet address by destination.
+    pub routes: HashMap<Addr, MacWords>,
     /// The clock, in ticks.
     pub now: Cell<u32>,
     /// The lines traced.
     pub lines: RefCell<Vec<String>>,
+    /// What a watcher got.
+    pub events: RefCell<Vec<Event>>,
     hand: Cell<u32>,
+    seen: UnsafeCell<Option<Seen>>,
+    event: UnsafeCell<Event>,
+    buffer: UnsafeCell<Vec<u8>>,
+    /// Where the frame begins and ends in the buffer.
+    bounds: Cell<(usize, usize)>,
 }
 
+/// A slot that holds no flow.
+const FREE: Connection = Connection {
+    lock: bpf_spin_lock { val: 0 },
+    generation: 0,
+    client: Addr::NONE,
+    vip: Addr::NONE,
+    target: Addr::NONE,
+    request_ports: Ports::from_word(0),
+    reply_ports: Ports::from_word(0),
+    kind: Kind(0),
+    last_seen: 0,
+    state: State::FREE,
+    backend: 0,
+    service: 0,
+    routed_at: 0,
+    client_mac: 0,
+};
+
 impl Model {
-    /// A balancer with these settings and backends, and no connections.
-    pub fn new(settings: Settings, backends: Vec<Backend>) -> Self {
-        let free = Connection {
-            lock: bpf_spin_lock::default(),
-            generation: 0,
-            last_seen: 0,
-            state: State::FREE,
-            request: FlowKey::tcp(Be32([0; 4]), Be16([0; 2]), Be32([0; 4]), Be16([0; 2])),
-            reply: FlowKey::tcp(Be32([0; 4]), Be16([0; 2]), Be32([0; 4]), Be16([0; 2])),
-            backend: 0,
-            client_mac: [0; 6],
-            backend_mac: [0; 6],
-        };
+    /// A balancer with these settings and tables, and no flows.
+    pub fn new(settings: Settings, tables: Tables) -> Self {
+        let Tables {
+            services,
+            tables,
+            members,
+            backends,
+        } = tables;
+        let empty = Bucket::default();
         Self {
             settings,
-            flows: RefCell::default(),
-            connections: (0..settings.slots).map(|_| UnsafeCell::new(free)).collect(),
+            index: (0..settings.buckets)
+                .map(|_| UnsafeCell::new(empty))
+                .collect(),
+            connections: (0..settings.slots).map(|_| UnsafeCell::new(FREE)).collect(),
             counters: RefCell::default(),
             backend_counters: RefCell::new(vec![BackendCount::default(); backends.len()]),
-            backends,
-            sockets: HashSet::new(),
+            service_counters: RefCell::default(),
+            services,
+            tables,
+            members,
+            backends: backends.into_iter().map(UnsafeCell::new).collect(),
+            routes: HashMap::new(),
             now: Cell::new(0),
             lines: RefCell::default(),
+            events: RefCell::default(),
             hand: Cell::new(0),
+            seen: UnsafeCell::new(None),
+            event: UnsafeCell::default(),
+            buffer: UnsafeCell::default(),
+            bounds: Cell::new((0, 0)),
         }
     }
 
-    /// Gives it a frame, as the driver would.
-    pub fn receive(&self, frame: &mut [u8]) -> Verdict {
-        balance(self, &Frame::from_slice(frame))
+    /// Gives it a frame, as the driver would; the frame is then as it left.
+    pub fn receive(&self, frame: &mut Vec<u8>) -> Verdict {
+        let mut buffer = vec![0; HEADROOM];
+        buffer.extend_from_slice(frame);
+        self.bounds.set((HEADROOM, buffer.len()));
+        // SAFETY: no frame of the packet before is in use any more.
+        unsafe { *self.buffer.get() = buffer };
+        let verdict = balance(self, &self.frame());
+        let (start, end) = self.bounds.get();
+        // SAFETY: the balancer is done with it.
+        let buffer = unsafe { &*self.buffer.get() };
+        frame.clear();
+        frame.extend_from_slice(buffer.get(start..end).unwrap_or_default());
+        verdict
     }
 
     /// Lets that many seconds pass.
@@ -89,38 +156,72 @@ impl Model {
             .map_or(0, |count| count.packets)
     }
 
-    /// A copy of every slot that holds a connection.
-    pub fn live(&self) -> Vec<Connection> {
+    /// A copy of every slot.
+    pub fn slots(&self) -> Vec<Connection> {
         // SAFETY: nothing runs while we are here: Model is not Sync.
-        self.connections
-            .iter()
-            .map(|slot| unsafe { *slot.get() })
-            .filter(|c| c.state != State::FREE)
-            .collect()
+        let slots = self.connections.iter();
+        slots.map(|slot| unsafe { *slot.get() }).collect()
+    }
+
+    /// A copy of every slot that holds a flow.
+    pub fn live(&self) -> Vec<Connection> {
+        let mut slots = self.slots();
+        slots.retain(|slot| slot.state != State::FREE);
+        slots
+    }
+
+    /// A copy of every bucket.
+    pub fn buckets_now(&self) -> Vec<Bucket> {
+        // SAFETY: as in `slots`.
+        let buckets = self.index.iter();
+        buckets.map(|bucket| unsafe { *bucket.get() }).collect()
+    }
+
+    /// A copy of every backend.
+    pub fn backends_now(&self) -> Vec<Backend> {
+        // SAFETY: as in `slots`.
+        let backends = self.backends.iter();
+        backends.map(|backend| unsafe { *backend.get() }).collect()
+    }
+
+    /// Changes a backend's flags, as a reload does.
+    pub fn set_flags(&mut self, index: usize, flags: u32) {
+        if let Some(backend) = self.backends.get_mut(index) {
+            backend.get_mut().flags = flags;
+        }
     }
 }
 
 impl World for Model {
-    fn service_addr(&self) -> Be32 {
-        self.settings.service_addr
+    fn balancer_v4(&self) -> Be32 {
+        self.settings.balancer_v4
     }
-    fn service_port(&self) -> Be16 {
-        self.settings.service_port
-    }
-    fn balancer_addr(&self) -> Be32 {
-        self.settings.balancer_addr
+    fn balancer_v6(&self) -> Addr {
+        self.settings.balancer_v6
     }
     fn balancer_mac(&self) -> MacWords {
         self.settings.balancer_mac
     }
-    fn backends(&self) -> u32 {
-        self.settings.backends
-    }
     fn slots(&self) -> u32 {
         self.settings.slots
     }
+    fn buckets(&self) -> u32 {
+        self.settings.buckets
+    }
+    fn seed(&self) -> u64 {
+        self.settings.seed
+    }
     fn ticks_per_second(&self) -> u32 {
         self.settings.ticks_per_second
+    }
+    fn mtu(&self) -> u32 {
+        self.settings.mtu
+    }
+    fn tunnel_v4(&self) -> [u32; 2] {
+        self.settings.tunnel_v4
+    }
+    fn tunnel_v6(&self) -> u64 {
+        self.settings.tunnel_v6
     }
     fn deferred(&self) -> u32 {
         self.settings.deferred
@@ -128,26 +229,49 @@ impl World for Model {
     fn traced(&self) -> bool {
         self.settings.trace != 0
     }
+    fn watched(&self) -> bool {
+        self.settings.watch != 0
+    }
+    fn dry(&self) -> bool {
+        self.settings.dry != 0
+    }
 
     fn now(&self) -> u32 {
         self.now.get()
     }
 
-    fn flow(&self, key: &FlowKey) -> Option<FlowId> {
-        self.flows.borrow().get(key).copied()
+    fn service(&self, key: &ServiceKey) -> Option<&Service> {
+        self.services.get(key)
     }
-    fn add_flow(&self, key: &FlowKey, id: FlowId) -> Result<(), Taken> {
-        let mut flows = self.flows.borrow_mut();
-        if flows.contains_key(key) || flows.len() >= 2 * self.connections.len() {
-            return Err(Taken);
+    fn block(&self, index: u32) -> Option<&Block> {
+        self.tables.get(index as usize)
+    }
+    fn member(&self, index: u32) -> Option<u32> {
+        self.members.get(index as usize).copied()
+    }
+    fn backend(&self, index: u32) -> Option<&Backend> {
+        // SAFETY: its fields are replaced whole by `set_backend_route` only, on this thread.
+        self.backends
+            .get(index as usize)
+            .map(|backend| unsafe { &*backend.get() })
+    }
+    fn set_backend_route(&self, index: u32, mac: u64, now: u32) {
+        if let Some(backend) = self.backends.get(index as usize) {
+            // SAFETY: on this thread, through no reference.
+            unsafe {
+                (&raw mut (*backend.get()).mac).write(mac);
+                (&raw mut (*backend.get()).routed_at).write(now);
+            }
         }
-        flows.insert(*key, id);
-        Ok(())
-    }
-    fn remove_flow(&self, key: &FlowKey) {
-        self.flows.borrow_mut().remove(key);
     }
 
+    fn bucket(&self, index: u32) -> *mut Bucket {
+        self.index
+            .get(index as usize)
+            .map_or(core::ptr::null_mut(), UnsafeCell::get)
+    }
+    fn lock_bucket(&self, _: *mut Bucket) {}
+    fn unlock_bucket(&self, _: *mut Bucket) {}
     fn connection(&self, slot: u32) -> *mut Connection {
         self.connections
             .get(slot as usize)
@@ -170,15 +294,77 @@ impl World for Model {
     fn search(&self, start: u32) -> u64 {
         flow::search(self, start)
     }
-    fn take_port(&self, reply: FlowKey, id: FlowId, seed: u32) -> Option<Be16> {
-        flow::take_port(self, reply, id, seed)
+    fn end(&self, slot: u32, generation: u32) -> bool {
+        flow::end(self, slot, generation)
+    }
+    fn reserve(&self, hash: Hash, slot: u32, v6: bool) -> bool {
+        if v6 {
+            flow::reserve::<V6, Self>(self, hash, slot)
+        } else {
+            flow::reserve::<V4, Self>(self, hash, slot)
+        }
+    }
+    fn open(&self) -> u64 {
+        open::open(self)
+    }
+    fn route_backend(&self, index: u32) -> u64 {
+        route::backend(self, index)
+    }
+    fn route_client(&self, slot: u32) -> u64 {
+        route::client(self, slot)
+    }
+    fn unusual(&self) -> Result<Reason, Reason> {
+        balance::unusual(self)
+    }
+    fn ipv6(&self) -> Result<Reason, Reason> {
+        balance::ipv6(self)
+    }
+    fn icmp(&self, l3: usize, l4: usize, v6: bool) -> Result<Reason, Reason> {
+        if v6 {
+            icmp::icmp::<V6, Self>(self, l3, l4)
+        } else {
+            icmp::icmp::<V4, Self>(self, l3, l4)
+        }
+    }
+    fn tunnel(&self, backend: u32) -> Result<(), Reason> {
+        tunnel::send(self, backend)
+    }
+    fn reset(&self) -> bool {
+        reset::reset(self)
     }
 
-    fn backend(&self, index: u32) -> Option<&Backend> {
-        self.backends.get(index as usize)
+    fn seen(&self) -> *mut Seen {
+        // SAFETY: the room is this value's own; Model is not Sync.
+        let room = unsafe { &mut *self.seen.get() };
+        room.get_or_insert_with(|| Seen {
+            key: FlowKey::default(),
+            hash: 0,
+            source_mac: 0,
+            l3: 0,
+            l4: 0,
+            length: 0,
+            flags: 0,
+            hops: 0,
+            bytes: 0,
+        })
     }
-    fn has_socket(&self, key: &FlowKey) -> bool {
-        self.sockets.contains(key)
+    fn event(&self) -> *mut Event {
+        self.event.get()
+    }
+
+    fn route(&self, _: Addr, to: Addr) -> Route {
+        // BPF_FIB_LKUP_RET_FWD_DISABLED where there is none: what a host says that is no router.
+        const DISABLED: u32 = 5;
+        match self.routes.get(&to) {
+            Some(mac) => Route {
+                answer: 0,
+                mac: mac.packed(),
+            },
+            None => Route {
+                answer: DISABLED,
+                mac: 0,
+            },
+        }
     }
 
     fn sum(&self, frame: &Frame<'_>, offset: usize, length: u16) -> Option<Sum> {
@@ -200,15 +386,40 @@ impl World for Model {
     }
 
     fn points_anywhere(&self) -> bool {
-        true
+        self.settings.perfmon != 0
     }
-    fn copy_tcp(&self, _: usize, _: &Spare) -> bool {
-        false // never asked for: everything can be pointed at
+    fn frame(&self) -> Frame<'_> {
+        let (start, end) = self.bounds.get();
+        // SAFETY: both lie in the buffer, which lasts until the next packet.
+        unsafe {
+            let buffer = (*self.buffer.get()).as_mut_ptr();
+            Frame::new(buffer.add(start), buffer.add(end))
+        }
     }
-    fn put_back(&self, _: &Segment<'_>) {}
-
     fn length(&self, frame: &Frame<'_>) -> u64 {
         frame.difference()
+    }
+    fn grow_head(&self, bytes: i32) -> bool {
+        let (start, end) = self.bounds.get();
+        let Some(new) = start.checked_add_signed(-(bytes as isize)) else {
+            return false;
+        };
+        // As `bpf_xdp_adjust_head` has it (net/core/filter.c): an Ethernet header must be left.
+        if new + 14 > end {
+            return false;
+        }
+        self.bounds.set((new, end));
+        true
+    }
+    fn cut_tail(&self, bytes: u32) -> bool {
+        let (start, end) = self.bounds.get();
+        match end.checked_sub(bytes as usize) {
+            Some(new) if new >= start + 14 => {
+                self.bounds.set((start, new));
+                true
+            }
+            _ => false,
+        }
     }
 
     fn count(&self, reason: Reason, bytes: u64) {
@@ -230,6 +441,12 @@ impl World for Model {
         };
         direction.packets += 1;
         direction.bytes += bytes;
+    }
+    fn count_service(&self, service: u32, opened: bool) {
+        let mut counters = self.service_counters.borrow_mut();
+        let count = counters.entry(service).or_default();
+        count.opened += u64::from(opened);
+        count.refused += u64::from(!opened);
     }
 
     fn trace(&self, line: Line<'_>) {
@@ -253,6 +470,20 @@ impl World for Model {
             }
         };
         self.lines.borrow_mut().push(text);
+    }
+    fn watch(&self, _: &Frame<'_>, bytes: u64) {
+        let event = Event {
+            length: bytes as u32,
+            ..Event::default()
+        };
+        // SAFETY: this value's own room, which no packet is using yet.
+        unsafe { *self.event.get() = event };
+    }
+    fn publish(&self, reason: Reason) {
+        // SAFETY: the packet is done with it.
+        let mut event = unsafe { *self.event.get() };
+        event.reason = reason as u32;
+        self.events.borrow_mut().push(event);
     }
 }
 

@@ -6,9 +6,9 @@
 use core::cell::Cell;
 use core::marker::PhantomData;
 
-use crate::abi::{Be16, Be32, FlowKey, MacWords};
+use crate::abi::{Be16, Be32, FlowKey, MacWords, Ports, protocol};
 use crate::counters::Reason;
-use crate::world::World;
+use crate::family::Family;
 
 /// A frame between the driver's `data` and `data_end`.
 #[derive(Clone, Copy)]
@@ -118,6 +118,14 @@ headers! {
         ethertype: Be16,
     }
 
+    /// What follows an 802.1Q or 802.1ad ethertype.
+    Vlan, 4 {
+        /// Priority, drop eligibility, and in the low twelve bits the network's number.
+        tag: Be16,
+        /// What follows.
+        ethertype: Be16,
+    }
+
     /// IPv4 without its options (RFC 791 §3.1).
     Ipv4, 20 {
         /// Version (4) in the high half, header length in 32-bit words in the low half.
@@ -142,6 +150,38 @@ headers! {
         destination: Be32,
     }
 
+    /// IPv6 without extension headers (RFC 8200 §3).
+    Ipv6, 40 {
+        /// Version (6), traffic class, flow label.
+        version_class_label: Be32,
+        /// What follows this header, in bytes.
+        payload_length: Be16,
+        /// What follows.
+        next_header: u8,
+        /// Hops left.
+        hop_limit: u8,
+        /// Source address.
+        source: [u8; 16],
+        /// Destination address.
+        destination: [u8; 16],
+    }
+
+    /// The first two bytes of an IPv6 extension header (RFC 8200 §4.2).
+    Extension, 2 {
+        /// What follows it.
+        next_header: u8,
+        /// Its length in 8-byte units, not counting the first.
+        length: u8,
+    }
+
+    /// The ports, which TCP and UDP begin with.
+    PortsHeader, 4 {
+        /// Source port.
+        source: Be16,
+        /// Destination port.
+        destination: Be16,
+    }
+
     /// TCP without its options (RFC 9293 §3.1).
     Tcp, 20 {
         /// Source port.
@@ -163,41 +203,31 @@ headers! {
         /// Urgent pointer.
         urgent: Be16,
     }
-}
 
-/// Where TCP begins in a frame without IP options.
-pub const PLAIN_TCP: usize = size_of::<Ethernet>() + size_of::<Ipv4>();
-
-/// Room for a TCP header beside the frame, for surroundings that cannot point at it in there.
-/// Aligned, since it lies on the stack.
-#[repr(C, align(8))]
-pub struct Spare(pub Cell<[u64; 3]>);
-
-impl Spare {
-    /// Empty room.
-    pub const fn new() -> Self {
-        Self(Cell::new([0; 3]))
+    /// UDP (RFC 768).
+    Udp, 8 {
+        /// Source port.
+        source: Be16,
+        /// Destination port.
+        destination: Be16,
+        /// Header and data, in bytes.
+        length: Be16,
+        /// Of pseudo-header, header and data; 0 over IPv4: none.
+        checksum: Be16,
     }
 
-    /// The header in it.
-    #[inline(always)]
-    pub fn tcp(&self) -> &Tcp {
-        const { assert!(size_of::<Tcp>() <= size_of::<Self>()) };
-        // SAFETY: large enough, aligned well enough, and a Tcp takes any bytes.
-        unsafe { &*core::ptr::from_ref(&self.0).cast() }
+    /// ICMP for either family (RFC 792, RFC 4443 §2.1).
+    Icmp, 8 {
+        /// What it says.
+        kind: u8,
+        /// And more exactly.
+        code: u8,
+        /// Of the message, for ICMPv6 of a pseudo-header, too.
+        checksum: Be16,
+        /// By kind: identifier and sequence number, or an MTU.
+        rest: Be32,
     }
 }
-
-impl Default for Spare {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-const ETHERTYPE_IPV4: Be16 = Be16::new(0x0800);
-const PROTOCOL_TCP: u8 = 6;
-/// More fragments, or an offset other than zero; the bit in front of them says "don't".
-const FRAGMENT_MASK: u16 = 0x3fff;
 
 /// The TCP flags the balancer looks at.
 pub mod flags {
@@ -211,107 +241,129 @@ pub mod flags {
     pub const ACK: u8 = 0x10;
 }
 
-/// An IPv4 frame whose IP header is whole.
-pub struct Ip<'a> {
-    /// Its Ethernet header.
-    pub ethernet: &'a Ethernet,
-    /// Its IP header.
-    pub ipv4: &'a Ipv4,
+/// The header behind the IP header.
+#[derive(Clone, Copy)]
+pub enum Transport<'a> {
+    /// TCP.
+    Tcp(&'a Tcp),
+    /// UDP.
+    Udp(&'a Udp),
 }
 
-/// A TCP segment whose headers are whole and whose data the frame holds to the last byte.
-pub struct Segment<'a> {
+impl Transport<'_> {
+    /// The checksum's field.
+    #[inline(always)]
+    pub fn checksum(&self) -> &Cell<Be16> {
+        match self {
+            Self::Tcp(tcp) => &tcp.checksum,
+            Self::Udp(udp) => &udp.checksum,
+        }
+    }
+    /// TCP's flags; none for UDP.
+    #[inline(always)]
+    pub fn flags(&self) -> u8 {
+        match self {
+            Self::Tcp(tcp) => tcp.flags.get(),
+            Self::Udp(_) => 0,
+        }
+    }
+    /// Whether it is UDP.
+    #[inline(always)]
+    pub fn is_udp(&self) -> bool {
+        matches!(self, Self::Udp(_))
+    }
+}
+
+/// Where things lie in a frame. Constants for the usual one, so that the compiler folds them.
+#[derive(Clone, Copy)]
+pub struct Layout {
+    /// Where the IP header begins: 14, more with VLAN tags.
+    pub l3: usize,
+    /// Where the transport's header begins.
+    pub l4: usize,
+    /// The transport's protocol number.
+    pub protocol: u8,
+}
+
+/// A TCP segment or UDP datagram whose headers are whole and whose data the frame holds to the last byte.
+pub struct Packet<'a, F: Family> {
     /// Its Ethernet header.
     pub ethernet: &'a Ethernet,
     /// Its IP header.
-    pub ipv4: &'a Ipv4,
-    /// Its TCP header.
-    pub tcp: &'a Tcp,
-    /// Where the TCP header begins in the frame: 34, more with IP options.
-    pub tcp_offset: usize,
-    /// Bytes of TCP header and data, by the IP header (a short frame is padded).
-    pub tcp_length: u16,
-    /// The connection as this packet shows it.
+    pub ip: &'a F::Ip,
+    /// Its ports.
+    pub ports: &'a PortsHeader,
+    /// Its transport header.
+    pub transport: Transport<'a>,
+    /// Where it all lies.
+    pub layout: Layout,
+    /// Bytes of transport header and data, by the IP header (a short frame is padded).
+    pub length: u16,
+    /// The flow as this packet shows it.
     pub key: FlowKey,
 }
 
-/// Reads Ethernet and IPv4.
+/// Reads a packet whose IP header is known to be whole and to lead to TCP or UDP at `layout.l4`.
+/// `bytes` is the frame's length.
 #[inline(always)]
-pub fn parse_ip<'a>(frame: &Frame<'a>) -> Result<Ip<'a>, Reason> {
-    let ethernet: &Ethernet = frame.at(0).ok_or(Reason::Truncated)?;
-    if ethernet.ethertype.get() != ETHERTYPE_IPV4 {
-        return Err(Reason::NotIpv4);
-    }
-    let ipv4: &Ipv4 = frame.at(size_of::<Ethernet>()).ok_or(Reason::Truncated)?;
-    Ok(Ip { ethernet, ipv4 })
-}
-
-/// Reads on to TCP. To be called once it is known that the packet is addressed to us.
-///
-/// `length` is the frame's. Behind IP options the TCP header lies where no constant says, and where
-/// the world cannot point; it is then copied to `spare`.
-#[inline(always)]
-pub fn parse_tcp<'a, W: World>(
-    world: &W,
+pub fn parse<'a, F: Family>(
     frame: &Frame<'a>,
-    ip: &Ip<'a>,
-    length: u64,
-    spare: &'a Spare,
-) -> Result<Segment<'a>, Reason> {
-    let Ip { ethernet, ipv4 } = *ip;
-    let version_ihl = ipv4.version_ihl.get();
-    let header = usize::from(version_ihl & 0x0f) * 4;
-    if version_ihl >> 4 != 4 || header < size_of::<Ipv4>() {
+    ip: &'a F::Ip,
+    layout: Layout,
+    bytes: u64,
+) -> Result<Packet<'a, F>, Reason> {
+    let ethernet: &Ethernet = frame.at(0).ok_or(Reason::Truncated)?;
+    let headers = layout.l4 - layout.l3;
+    let total = F::total(ip);
+    let tcp = layout.protocol == protocol::TCP;
+    let least = if tcp { size_of::<Tcp>() } else { size_of::<Udp>() };
+    if total < headers + least {
         return Err(Reason::Malformed);
     }
-    if ipv4.protocol.get() != PROTOCOL_TCP {
-        return Err(Reason::NotTcp);
-    }
-    if ipv4.fragment.get().get() & FRAGMENT_MASK != 0 {
-        return Err(Reason::Fragment);
-    }
-    let total = usize::from(ipv4.total_length.get().get());
-    if total < header + size_of::<Tcp>() {
-        return Err(Reason::Malformed);
-    }
-    if (size_of::<Ethernet>() + total) as u64 > length {
+    if (layout.l3 + total) as u64 > bytes {
         return Err(Reason::Truncated);
     }
-    let tcp_offset = size_of::<Ethernet>() + header;
-    let tcp = if tcp_offset == PLAIN_TCP {
-        frame.at(PLAIN_TCP).ok_or(Reason::Truncated)?
-    } else if world.points_anywhere() {
-        frame.at(tcp_offset).ok_or(Reason::Truncated)?
-    } else if world.copy_tcp(tcp_offset, spare) {
-        spare.tcp()
+    let mut length = (total - headers) as u16;
+    let transport = if tcp {
+        let tcp: &Tcp = frame.at(layout.l4).ok_or(Reason::Truncated)?;
+        let header = u16::from(tcp.data_offset.get() >> 4) * 4;
+        if header < size_of::<Tcp>() as u16 || header > length {
+            return Err(Reason::Malformed);
+        }
+        Transport::Tcp(tcp)
     } else {
-        return Err(Reason::Truncated);
+        let udp: &Udp = frame.at(layout.l4).ok_or(Reason::Truncated)?;
+        // It may be shorter than IP says; it is what the checksum is of (RFC 768).
+        let datagram = udp.length.get().get();
+        if datagram < size_of::<Udp>() as u16 || datagram > length {
+            return Err(Reason::Malformed);
+        }
+        length = datagram;
+        Transport::Udp(udp)
     };
-    let tcp_length = total - header;
-    let tcp_header = usize::from(tcp.data_offset.get() >> 4) * 4;
-    if tcp_header < size_of::<Tcp>() || tcp_header > tcp_length {
-        return Err(Reason::Malformed);
+    let ports: &PortsHeader = frame.at(layout.l4).ok_or(Reason::Truncated)?;
+    let key = FlowKey {
+        saddr: F::source(ip),
+        daddr: F::destination(ip),
+        ports: Ports::new(ports.source.get(), ports.destination.get()),
+        kind: F::kind(layout.protocol),
+    };
+    if key.ports.source == Be16([0; 2]) || key.ports.destination == Be16([0; 2]) {
+        return Err(Reason::PortZero);
     }
-    let key = FlowKey::tcp(
-        ipv4.source.get(),
-        tcp.source.get(),
-        ipv4.destination.get(),
-        tcp.destination.get(),
-    );
-    Ok(Segment {
+    Ok(Packet {
         ethernet,
-        ipv4,
-        tcp,
-        tcp_offset,
-        tcp_length: tcp_length as u16,
+        ip,
+        ports,
+        transport,
+        layout,
+        length,
         key,
     })
 }
 
-impl Segment<'_> {
-    /// SYN without ACK: it asks for a new connection.
-    #[inline(always)]
-    pub fn opens(&self) -> bool {
-        self.tcp.flags.get() & (flags::SYN | flags::ACK | flags::RST | flags::FIN) == flags::SYN
-    }
+/// SYN without ACK: it asks for a new connection.
+#[inline(always)]
+pub fn opens(flags: u8) -> bool {
+    flags & (flags::SYN | flags::ACK | flags::RST | flags::FIN) == flags::SYN
 }

@@ -1,4 +1,5 @@
-//! Which backend a new connection gets: xxHash32 of the flow, as in the seed.
+//! The hash by which a new flow gets its backend: xxHash32 of the flow, as in the seed. It is the same on every balancer, so
+//! that each sends the same flow to the same backend.
 //!
 //! Source: the xxHash specification, "XXH32 algorithm description"
 //! (doc/xxhash_spec.md in the xxHash sources), version 0.2.0.
@@ -64,24 +65,26 @@ fn word<const N: usize>(input: &[u8; N], at: usize) -> u32 {
     u32::from_le_bytes([input[at], input[at + 1], input[at + 2], input[at + 3]])
 }
 
-/// The flow's hash: source and destination address and port, and the protocol.
+/// The flow's hash: both addresses, both ports, family and protocol.
 #[inline(always)]
 pub fn hash(key: &FlowKey) -> u32 {
-    xxh32(key.bytes(), 0)
-}
-
-/// The index of the backend for a new connection, below `backends`.
-///
-/// `backends` is at least 1; where it is 0 all the same, the answer is 0 and the map has no such entry.
-#[inline(always)]
-pub fn pick(hash: u32, backends: u32) -> u32 {
-    hash.checked_rem(backends).unwrap_or(0)
+    let ([a, b], [c, d]) = (key.saddr.0, key.daddr.0);
+    let ports = u64::from(key.ports.word()) | u64::from(key.kind.0) << 32;
+    let mut bytes = [0; 40];
+    let mut at = 0;
+    for word in [a, b, c, d, ports] {
+        for byte in word.to_le_bytes() {
+            bytes[at] = byte;
+            at += 1;
+        }
+    }
+    xxh32(&bytes, 0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::abi::{Be16, Be32};
+    use crate::abi::{Addr, Be16, Be32, Kind, Ports, protocol};
 
     /// The generator of the xxHash project's own sanity test (tests/sanity_test.c).
     fn sanity<const N: usize>() -> [u8; N] {
@@ -112,16 +115,16 @@ mod tests {
     }
 
     #[test]
-    fn connections_spread_over_the_backends() {
+    fn flows_spread() {
         let mut counts = [0u32; 7];
         for client in 0..70_000u32 {
-            let key = FlowKey::tcp(
-                Be32::new(0x0a00_0000 + client / 100),
-                Be16::new(32_768 + (client % 100) as u16),
-                Be32::new(0x0a00_000a),
-                Be16::new(80),
-            );
-            counts[pick(hash(&key), 7) as usize] += 1;
+            let key = FlowKey {
+                saddr: Addr::v4(Be32::new(0x0a00_0000 + client / 100)),
+                daddr: Addr::v4(Be32::new(0x0a00_000a)),
+                ports: Ports::new(Be16::new(32_768 + (client % 100) as u16), Be16::new(80)),
+                kind: Kind::v4(protocol::TCP),
+            };
+            counts[hash(&key) as usize % 7] += 1;
         }
         assert!(
             counts.iter().all(|n| (9_500..10_500).contains(n)),

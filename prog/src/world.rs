@@ -1,51 +1,62 @@
-//! What the balancer asks of its surroundings: settings, maps, a clock, two kernel helpers.
+//! What the balancer asks of its surroundings: settings, maps, a clock, kernel helpers.
 //!
 //! The program answers with BPF maps and helper calls (`kernel.rs`), the host with standard
 //! collections (`model.rs`), so the same balancer runs, and is tested, in both places.
 
-use crate::abi::{Backend, Be16, Be32, Connection, FlowId, FlowKey, MacWords};
+use crate::abi::{
+    Addr, Backend, Be32, Block, Bucket, Connection, Event, FlowKey, MacWords, Seen, Service,
+    ServiceKey,
+};
 use crate::checksum::Sum;
 use crate::counters::Reason;
-use crate::packet::{Frame, Segment, Spare};
+use crate::index::Hash;
+use crate::packet::Frame;
 
 /// What the loader decided before the program was loaded; constants to the verifier.
 #[derive(Clone, Copy)]
 #[cfg_attr(not(feature = "bpf"), derive(Debug, PartialEq, Eq))]
 pub struct Settings {
-    /// The address that clients connect to.
-    pub service_addr: Be32,
-    /// Its TCP port; 0 stands for every port.
-    pub service_port: Be16,
-    /// The address that backends see and answer to.
-    pub balancer_addr: Be32,
+    /// The IPv4 address that backends see and answer to; 0.0.0.0 where there is none.
+    pub balancer_v4: Be32,
+    /// The IPv6 address; `::` where there is none.
+    pub balancer_v6: Addr,
     /// The interface's Ethernet address.
     pub balancer_mac: MacWords,
-    /// Entries of `backends`, 1 to [`crate::abi::MAX_BACKENDS`].
-    pub backends: u32,
-    /// Entries of `connections`, at least 1.
+    /// Entries of `connections`, at least 1, below [`crate::abi::MAX_CONNECTIONS`].
     pub slots: u32,
+    /// Entries of `index`, a power of two.
+    pub buckets: u32,
+    /// What flows are hashed with ([`Hash::of`]).
+    pub seed: u64,
     /// Ticks of [`World::now`] in a second.
     pub ticks_per_second: u32,
+    /// The interface's MTU: the longest IP packet that it sends.
+    pub mtu: u32,
+    /// The network from which outer IPv4 sources of tunnels are taken, and its mask, as they lie in a packet.
+    pub tunnel_v4: [u32; 2],
+    /// The first half of the outer IPv6 sources.
+    pub tunnel_v6: u64,
     /// One of [`crate::abi::deferred`].
     pub deferred: u32,
     /// Whether the loader has CAP_PERFMON: 0 or 1. Without it the verifier allows no difference of
     /// packet pointers and no variable offset into a packet (kernel/bpf/verifier.c,
-    /// `sanitize_ptr_alu`); helpers of Linux 5.18 then take their place.
+    /// `sanitize_ptr_alu`); helpers of Linux 5.18 then take their place, or the packet passes.
     pub perfmon: u32,
+    /// Whether a frame may be in several pieces (`xdp.frags`): 0 or 1.
+    pub frags: u32,
     /// Whether to write the seed's nine lines for each packet: 0 or 1.
     pub trace: u32,
+    /// Whether somebody watches: 0 or 1. Then each packet that passes the filter becomes an event.
+    pub watch: u32,
+    /// Whether to leave everything but the frame and the events as it is (`ask`): 0 or 1.
+    pub dry: u32,
 }
-
-/// A key could not be added to `flows`.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(not(feature = "bpf"), derive(Debug))]
-pub struct Taken;
 
 /// A line of the trace.
 pub enum Line<'a> {
     /// A frame came in.
     Received,
-    /// Where a TCP packet comes from and goes to.
+    /// Where a packet comes from and goes to.
     Headers(&'a FlowKey, MacWords, MacWords),
     /// It is a client's.
     FromClient,
@@ -55,39 +66,69 @@ pub enum Line<'a> {
     Redirecting(&'a FlowKey, MacWords, MacWords),
 }
 
+/// The answer of the routing table.
+#[derive(Clone, Copy)]
+#[cfg_attr(not(feature = "bpf"), derive(Debug, PartialEq, Eq))]
+pub struct Route {
+    /// `BPF_FIB_LKUP_RET_*` of include/uapi/linux/bpf.h: 0 is success.
+    pub answer: u32,
+    /// Where frames go then ([`MacWords::packed`]).
+    pub mac: u64,
+}
+
 /// The surroundings of the balancer.
 pub trait World {
-    /// [`Settings::service_addr`]. Each setting is asked for by itself, so that the program reads
+    /// [`Settings::balancer_v4`]. Each setting is asked for by itself, so that the program reads
     /// no constant that it has no use for.
-    fn service_addr(&self) -> Be32;
-    /// [`Settings::service_port`].
-    fn service_port(&self) -> Be16;
-    /// [`Settings::balancer_addr`].
-    fn balancer_addr(&self) -> Be32;
+    fn balancer_v4(&self) -> Be32;
+    /// [`Settings::balancer_v6`].
+    fn balancer_v6(&self) -> Addr;
     /// [`Settings::balancer_mac`].
     fn balancer_mac(&self) -> MacWords;
-    /// [`Settings::backends`].
-    fn backends(&self) -> u32;
     /// [`Settings::slots`].
     fn slots(&self) -> u32;
+    /// [`Settings::buckets`].
+    fn buckets(&self) -> u32;
+    /// [`Settings::seed`].
+    fn seed(&self) -> u64;
     /// [`Settings::ticks_per_second`].
     fn ticks_per_second(&self) -> u32;
+    /// [`Settings::mtu`].
+    fn mtu(&self) -> u32;
+    /// [`Settings::tunnel_v4`].
+    fn tunnel_v4(&self) -> [u32; 2];
+    /// [`Settings::tunnel_v6`].
+    fn tunnel_v6(&self) -> u64;
     /// [`Settings::deferred`].
     fn deferred(&self) -> u32;
     /// [`Settings::trace`].
     fn traced(&self) -> bool;
+    /// [`Settings::watch`].
+    fn watched(&self) -> bool;
+    /// [`Settings::dry`].
+    fn dry(&self) -> bool;
 
     /// A clock in ticks of [`Settings::ticks_per_second`] that wraps at 2³².
     fn now(&self) -> u32;
 
-    /// The entry of `flows` for a packet.
-    fn flow(&self, key: &FlowKey) -> Option<FlowId>;
-    /// Adds an entry where there is none. Atomic: of two that add the same key, one succeeds.
-    fn add_flow(&self, key: &FlowKey, id: FlowId) -> Result<(), Taken>;
-    /// Removes an entry, if there is one.
-    fn remove_flow(&self, key: &FlowKey);
+    /// An entry of `services`.
+    fn service(&self, key: &ServiceKey) -> Option<&Service>;
+    /// An entry of `tables`.
+    fn block(&self, index: u32) -> Option<&Block>;
+    /// An entry of `members`: an index into `backends`.
+    fn member(&self, index: u32) -> Option<u32>;
+    /// An entry of `backends`.
+    fn backend(&self, index: u32) -> Option<&Backend>;
+    /// Sets [`Backend::mac`] and [`Backend::routed_at`]; two CPUs that do so at once write the same.
+    fn set_backend_route(&self, index: u32, mac: u64, now: u32);
 
-    /// A pointer to a slot of `connections`, valid for as long as the program runs; null beyond the table.
+    /// A pointer to a bucket of `index`, valid for as long as the program runs; null beyond the table.
+    fn bucket(&self, index: u32) -> *mut Bucket;
+    /// Takes a bucket's lock.
+    fn lock_bucket(&self, bucket: *mut Bucket);
+    /// Gives it back.
+    fn unlock_bucket(&self, bucket: *mut Bucket);
+    /// A pointer to a slot of `connections`; null beyond the table.
     fn connection(&self, slot: u32) -> *mut Connection;
     /// Marks the record as being rewritten (generation + 1) if its generation is still
     /// `generation`. Atomic: of two that claim it, one succeeds.
@@ -97,36 +138,67 @@ pub trait World {
     /// Moves that place.
     fn set_hand(&self, slot: u32);
 
-    /// [`crate::flow::search`]; in the kernel a function of its own, which the verifier checks once,
-    /// by itself, instead of for every path that leads to it.
+    // In the kernel these are functions of their own, each of which the verifier checks once, by itself, instead of for
+    // every path that leads to it.
+
+    /// [`crate::flow::search`].
     fn search(&self, start: u32) -> u64;
-    /// [`crate::flow::take_port`]; likewise.
-    fn take_port(&self, reply: FlowKey, id: FlowId, seed: u32) -> Option<Be16>;
+    /// [`crate::flow::end`].
+    fn end(&self, slot: u32, generation: u32) -> bool;
+    /// [`crate::flow::reserve`] for IPv6 or IPv4.
+    fn reserve(&self, hash: Hash, slot: u32, v6: bool) -> bool;
+    /// [`crate::open::open`] for the packet in [`seen`](Self::seen): an [`crate::open::Answer`].
+    fn open(&self) -> u64;
+    /// [`crate::route::backend`].
+    fn route_backend(&self, index: u32) -> u64;
+    /// [`crate::route::client`].
+    fn route_client(&self, slot: u32) -> u64;
+    /// [`crate::balance::unusual`].
+    fn unusual(&self) -> Result<Reason, Reason>;
+    /// [`crate::balance::ipv6`].
+    fn ipv6(&self) -> Result<Reason, Reason>;
+    /// [`crate::icmp::icmp`] for IPv6 or IPv4 at these places of the frame.
+    fn icmp(&self, l3: usize, l4: usize, v6: bool) -> Result<Reason, Reason>;
+    /// [`crate::tunnel::send`] to that backend of the packet in [`seen`](Self::seen).
+    fn tunnel(&self, backend: u32) -> Result<(), Reason>;
+    /// [`crate::reset::reset`] of the packet in [`seen`](Self::seen).
+    fn reset(&self) -> bool;
 
-    /// An entry of `backends`.
-    fn backend(&self, index: u32) -> Option<&Backend>;
-    /// Whether the host itself has a socket that such a packet would reach.
-    fn has_socket(&self, key: &FlowKey) -> bool;
+    /// Room for the packet at hand, from one function to the next; null never, but the verifier asks.
+    fn seen(&self) -> *mut Seen;
+    /// Room for what a watcher gets.
+    fn event(&self) -> *mut Event;
 
-    /// The sum of the TCP segment of `length` bytes at `offset`; None where the frame ends before
+    /// Asks the routing table for the way from the balancer's interface to `to`.
+    fn route(&self, from: Addr, to: Addr) -> Route;
+
+    /// The sum of the `length` bytes at `offset`; None where the frame ends before
     /// it, or it is longer than [`crate::rewrite::LONGEST_SUM`].
     fn sum(&self, frame: &Frame<'_>, offset: usize, length: u16) -> Option<Sum>;
 
     /// Whether a header may be looked at wherever it is: [`Settings::perfmon`].
     fn points_anywhere(&self) -> bool;
-    /// Copies the TCP header at `offset` of the frame; false where the frame ends before it does.
-    fn copy_tcp(&self, offset: usize, spare: &Spare) -> bool;
-    /// Puts a TCP header that [`copy_tcp`](Self::copy_tcp) copied back into the frame.
-    fn put_back(&self, segment: &Segment<'_>);
-
+    /// The frame as it is now.
+    fn frame(&self) -> Frame<'_>;
     /// How many bytes the frame has.
     fn length(&self, frame: &Frame<'_>) -> u64;
+    /// Makes room for that many bytes in front of the frame, or takes as many off where negative. Frames and
+    /// headers from before are no longer valid.
+    fn grow_head(&self, bytes: i32) -> bool;
+    /// The same at its end, which can only be cut.
+    fn cut_tail(&self, bytes: u32) -> bool;
 
     /// Counts a frame's exit.
     fn count(&self, reason: Reason, bytes: u64);
     /// Counts a frame to or from a backend.
     fn count_backend(&self, index: u32, reason: Reason, bytes: u64);
+    /// Counts a packet that opened a flow of a service, or could not.
+    fn count_service(&self, service: u32, opened: bool);
 
     /// Writes to the kernel's trace; called only when [`traced`](Self::traced).
     fn trace(&self, line: Line<'_>);
+    /// Keeps the frame as it came for the watcher, if it passes the filter; called only when [`watched`](Self::watched).
+    fn watch(&self, frame: &Frame<'_>, bytes: u64);
+    /// Sends [`event`](Self::event), with the frame as it is now.
+    fn publish(&self, reason: Reason);
 }
