@@ -565,7 +565,7 @@ pub struct Scratch {
     /// The packet at hand.
     pub seen: Seen,
     /// What is known of it so far, for who watches.
-    pub event: Event,
+    pub record: Record,
     /// Room for a piece of a frame, twice the 512 bytes that are looked at once.
     pub piece: [u64; 128],
 }
@@ -639,6 +639,30 @@ const _: () = assert!(size_of::<Event>() == 144);
 
 /// Bytes of a frame in an event.
 pub const SNAP: u32 = 256;
+
+/// A record of map `events`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+#[cfg_attr(not(feature = "bpf"), derive(Debug))]
+pub struct Record {
+    /// What became of the packet.
+    pub event: Event,
+    /// [`Event::captured`] bytes of the frame as it came.
+    pub before: [u8; SNAP as usize],
+    /// [`Event::sent_captured`] bytes of the frame as it left.
+    pub after: [u8; SNAP as usize],
+}
+const _: () = assert!(size_of::<Record>() == 144 + 2 * 256);
+
+/// What a watcher gets ([`crate::world::Settings::watch`]).
+pub mod watch {
+    /// Nothing.
+    pub const OFF: u32 = 0;
+    /// What became of each packet.
+    pub const EVENTS: u32 = 1;
+    /// The frames' first bytes, too (Linux 5.18).
+    pub const FRAMES: u32 = 2;
+}
 
 /// Bits of [`Event::stages`].
 pub mod stage {

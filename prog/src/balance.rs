@@ -19,6 +19,7 @@ pub fn balance<W: World>(world: &W, frame: &Frame<'_>) -> Verdict {
     if world.watched() {
         world.watch(frame, bytes);
     }
+    trace(world, || Line::Received);
     let reason = match forward(world, frame, bytes) {
         Ok(reason) | Err(reason) => reason,
     };
@@ -29,10 +30,127 @@ pub fn balance<W: World>(world: &W, frame: &Frame<'_>) -> Verdict {
     reason.verdict()
 }
 
-/// The usual packet, IPv4 without anything unusual, takes the short way; `Err` is an exit with the frame untouched.
+/// The way of a packet. `Err` is an exit with the frame untouched.
 #[inline(always)]
 fn forward<W: World>(world: &W, frame: &Frame<'_>, bytes: u64) -> Result<Reason, Reason> {
-    trace(world, || Line::Received);
+    // parse
+    let place = parse_ip(world, frame)?;
+    if place.is_icmp() {
+        return world.icmp(place.l3, place.l4, place.v6);
+    }
+    // classify, rewrite
+    let mut step = Step::decode(transport(world, place, Given::Nothing));
+    if step == Step::New {
+        // pick
+        step = match Answer::decode(world.open()) {
+            Answer::Slot(slot) => Step::decode(transport(world, place, Given::Slot(slot))),
+            Answer::Direct(backend) => {
+                Step::decode(transport(world, place, Given::Backend(backend)))
+            }
+            Answer::Tunnel(backend) => Step::Tunnel(backend, Reason::Stateless),
+            Answer::Exit(reason) => Step::Done(reason),
+            Answer::Reset(reason, instead) => Step::Reset(reason, instead),
+        };
+    }
+    // transmit
+    match step {
+        Step::Done(reason) => Ok(reason),
+        Step::Tunnel(backend, reason) => {
+            world.tunnel(backend)?;
+            world.count_backend(backend, reason, bytes);
+            Ok(reason)
+        }
+        Step::Reset(reason, instead) => Ok(if world.reset() { reason } else { instead }),
+        // Who is asked with a slot or a backend does not ask for one.
+        Step::New => Err(Reason::Contended),
+    }
+}
+
+/// TCP and UDP: where constants say, or wherever.
+#[inline(always)]
+fn transport<W: World>(world: &W, place: Place, given: Given) -> u64 {
+    if place.is_plain() {
+        world.plain(place.v6, given.encode())
+    } else {
+        world.unusual(place, given.encode())
+    }
+}
+
+/// What the path of a packet leads to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(feature = "bpf"), derive(Debug))]
+pub enum Step {
+    /// The end.
+    Done(Reason),
+    /// It is of no known flow; what is known of it is in [`World::seen`].
+    New,
+    /// To this backend by tunnel, and then the end; the packet is in [`World::seen`].
+    Tunnel(u32, Reason),
+    /// An RST to its sender, or, where none can be built, the second end; the packet is in [`World::seen`].
+    Reset(Reason, Reason),
+}
+
+impl Step {
+    /// As one number, which is all that a function of the program returns: the kind from bit 48 on.
+    #[inline(always)]
+    pub const fn encode(self) -> u64 {
+        match self {
+            Self::Done(reason) => reason as u64,
+            Self::New => 1 << 48,
+            Self::Tunnel(backend, reason) => 2 << 48 | (reason as u64) << 32 | backend as u64,
+            Self::Reset(reason, instead) => 3 << 48 | (reason as u64) << 32 | instead as u64,
+        }
+    }
+    /// The opposite.
+    #[inline(always)]
+    pub fn decode(number: u64) -> Self {
+        let reason = |number: u32| Reason::numbered(number).unwrap_or(Reason::Contended);
+        let (low, high) = (number as u32, (number >> 32) as u32 & 0xffff);
+        match number >> 48 {
+            0 => Self::Done(reason(low)),
+            1 => Self::New,
+            2 => Self::Tunnel(low, reason(high)),
+            _ => Self::Reset(reason(high), reason(low)),
+        }
+    }
+}
+
+/// What is known of a packet's flow beforehand.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(feature = "bpf"), derive(Debug))]
+pub enum Given {
+    /// Nothing: it is looked up.
+    Nothing,
+    /// It has just been opened in that slot.
+    Slot(u32),
+    /// It has no record and goes to that backend directly.
+    Backend(u32),
+}
+
+impl Given {
+    /// As one number.
+    #[inline(always)]
+    pub const fn encode(self) -> u64 {
+        match self {
+            Self::Nothing => 0,
+            Self::Slot(slot) => 1 << 32 | slot as u64,
+            Self::Backend(backend) => 2 << 32 | backend as u64,
+        }
+    }
+    /// The opposite.
+    #[inline(always)]
+    pub const fn decode(number: u64) -> Self {
+        match number >> 32 {
+            0 => Self::Nothing,
+            1 => Self::Slot(number as u32),
+            _ => Self::Backend(number as u32),
+        }
+    }
+}
+
+/// Reads Ethernet and IP, as far as needed to know where TCP, UDP or ICMP is.
+#[inline(always)]
+fn parse_ip<W: World>(world: &W, frame: &Frame<'_>) -> Result<Place, Reason> {
     let ethernet: &Ethernet = frame.at(0).ok_or(Reason::Truncated)?;
     let ethertype = ethernet.ethertype.get();
     if ethertype != V4::ETHERTYPE && ethertype != V6::ETHERTYPE && !is_vlan(ethertype) {
@@ -42,30 +160,56 @@ fn forward<W: World>(world: &W, frame: &Frame<'_>, bytes: u64) -> Result<Reason,
     if ethernet.destination.get().words() != world.balancer_mac() {
         return Err(Reason::OtherMac);
     }
-    if ethertype == V6::ETHERTYPE {
-        return world.ipv6();
-    }
+    // The usual packet takes the short way.
     if ethertype == V4::ETHERTYPE {
-        let ip: &Ipv4 = frame.at(size_of::<Ethernet>()).ok_or(Reason::Truncated)?;
+        let ip: &Ipv4 = frame.at(L3).ok_or(Reason::Truncated)?;
         let protocol = ip.protocol.get();
         if ip.version_ihl.get() == PLAIN && is_whole(ip) && is_transport(protocol) {
-            return packet::<V4, W>(world, frame, ip, plain::<V4>(protocol), bytes);
+            return Ok(Place::plain::<V4>(protocol));
+        }
+    } else if ethertype == V6::ETHERTYPE {
+        let ip: &Ipv6 = frame.at(L3).ok_or(Reason::Truncated)?;
+        let protocol = ip.next_header.get();
+        if version(ip) == 6 && is_transport(protocol) {
+            return Ok(Place::plain::<V6>(protocol));
         }
     }
-    world.unusual()
+    let place = Place::decode(world.locate())?;
+    if !place.is_icmp() {
+        if !is_transport(place.protocol) {
+            return Err(Reason::OtherProtocol);
+        }
+        if !place.is_plain() && !world.points_anywhere() {
+            return Err(Reason::Unusual);
+        }
+    }
+    Ok(place)
 }
 
-/// The same for IPv6.
+/// Where the IP header begins without VLAN tags.
+const L3: usize = size_of::<Ethernet>();
+
+/// A packet without VLAN tags, IP options, extension headers: everything lies where constants say.
+/// A [`Step`]; `given` is a [`Given`].
 #[inline(always)]
-pub fn ipv6<W: World>(world: &W) -> Result<Reason, Reason> {
-    let frame = world.frame();
-    let ip: &Ipv6 = frame.at(size_of::<Ethernet>()).ok_or(Reason::Truncated)?;
-    let protocol = ip.next_header.get();
-    if version(ip) == 6 && is_transport(protocol) {
-        let bytes = world.length(&frame);
-        return packet::<V6, W>(world, &frame, ip, plain::<V6>(protocol), bytes);
-    }
-    world.unusual()
+pub fn plain<F: Family, W: World>(world: &W, given: u64) -> u64 {
+    let ip: Option<&F::Ip> = world.frame().at(L3);
+    let Some(ip) = ip else {
+        return Step::Done(Reason::Truncated).encode();
+    };
+    let protocol = F::protocol(ip);
+    at::<F, W>(world, L3, L3 + F::HEADER, protocol, given)
+}
+
+/// A TCP segment or UDP datagram whose headers lie there. A [`Step`]; `given` is a [`Given`].
+#[inline(always)]
+pub fn at<F: Family, W: World>(world: &W, l3: usize, l4: usize, protocol: u8, given: u64) -> u64 {
+    let layout = Layout { l3, l4, protocol };
+    let step = match packet::<F, W>(world, layout, Given::decode(given)) {
+        Ok(step) => step,
+        Err(reason) => Step::Done(reason),
+    };
+    step.encode()
 }
 
 /// Version 4, five words of header: no options.
@@ -90,24 +234,71 @@ fn is_whole(ip: &Ipv4) -> bool {
 fn version(ip: &Ipv6) -> u8 {
     ip.version_class_label.get().0[0] >> 4
 }
-#[inline(always)]
-const fn plain<F: Family>(protocol: u8) -> Layout {
-    let l3 = size_of::<Ethernet>();
-    Layout {
-        l3,
-        l4: l3 + F::HEADER,
-        protocol,
+/// Where the headers of an unusual packet lie.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(feature = "bpf"), derive(Debug))]
+pub struct Place {
+    /// Where the IP header begins.
+    pub l3: usize,
+    /// What follows the IP header and its extensions.
+    pub l4: usize,
+    /// The number of that.
+    pub protocol: u8,
+    /// Whether it is IPv6.
+    pub v6: bool,
+}
+
+impl Place {
+    #[inline(always)]
+    fn plain<F: Family>(protocol: u8) -> Self {
+        Self {
+            l3: L3,
+            l4: L3 + F::HEADER,
+            protocol,
+            v6: F::V6,
+        }
+    }
+    #[inline(always)]
+    fn is_plain(self) -> bool {
+        self.l3 == L3 && self.l4 == L3 + if self.v6 { V6::HEADER } else { V4::HEADER }
+    }
+    #[inline(always)]
+    fn is_icmp(self) -> bool {
+        self.protocol == if self.v6 { V6::ICMP } else { V4::ICMP }
+    }
+    /// As one number, which is all that a function of the program returns; or the reason why there is none.
+    #[inline(always)]
+    pub fn encode(result: Result<Self, Reason>) -> u64 {
+        match result {
+            Ok(place) => {
+                let l3 = place.l3 as u64 | (place.l4 as u64) << 16;
+                l3 | u64::from(place.protocol) << 32 | u64::from(place.v6) << 40 | 1 << 63
+            }
+            Err(reason) => reason as u64,
+        }
+    }
+    /// The opposite.
+    #[inline(always)]
+    pub fn decode(number: u64) -> Result<Self, Reason> {
+        if number >> 63 == 0 {
+            return Err(Reason::numbered(number as u32).unwrap_or(Reason::Malformed));
+        }
+        Ok(Self {
+            l3: number as usize & 0xffff,
+            l4: (number >> 16) as usize & 0xffff,
+            protocol: (number >> 32) as u8,
+            v6: number >> 40 & 1 != 0,
+        })
     }
 }
 
 /// VLAN tags, IP options, extension headers, fragments, other protocols: finds out where things lie.
 #[inline(always)]
-pub fn unusual<W: World>(world: &W) -> Result<Reason, Reason> {
+pub fn locate<W: World>(world: &W) -> Result<Place, Reason> {
     let frame = world.frame();
-    let bytes = world.length(&frame);
     let ethernet: &Ethernet = frame.at(0).ok_or(Reason::Truncated)?;
     let mut ethertype = ethernet.ethertype.get();
-    let mut l3 = size_of::<Ethernet>();
+    let mut l3 = L3;
     // One tag, or two (802.1ad "QinQ").
     let mut tags = 0;
     while tags < 2 && is_vlan(ethertype) {
@@ -116,7 +307,7 @@ pub fn unusual<W: World>(world: &W) -> Result<Reason, Reason> {
         l3 += size_of::<Vlan>();
         tags += 1;
     }
-    if ethertype == V4::ETHERTYPE {
+    let (header, protocol, v6) = if ethertype == V4::ETHERTYPE {
         let ip: &Ipv4 = frame.at(l3).ok_or(Reason::Truncated)?;
         let version_ihl = ip.version_ihl.get();
         let header = usize::from(version_ihl & 0x0f) * 4;
@@ -126,17 +317,23 @@ pub fn unusual<W: World>(world: &W) -> Result<Reason, Reason> {
         if !is_whole(ip) {
             return Err(Reason::Fragment);
         }
-        dispatch::<V4, W>(world, &frame, ip, l3, header, ip.protocol.get(), bytes)
+        (header, ip.protocol.get(), false)
     } else if ethertype == V6::ETHERTYPE {
         let ip: &Ipv6 = frame.at(l3).ok_or(Reason::Truncated)?;
         if version(ip) != 6 {
             return Err(Reason::Malformed);
         }
         let (header, protocol) = extensions(world, &frame, ip, l3)?;
-        dispatch::<V6, W>(world, &frame, ip, l3, header, protocol, bytes)
+        (header, protocol, true)
     } else {
-        Err(Reason::NotIp)
-    }
+        return Err(Reason::NotIp);
+    };
+    Ok(Place {
+        l3,
+        l4: l3 + header,
+        protocol,
+        v6,
+    })
 }
 
 /// Extension headers that are stepped over (RFC 8200 §4): hop-by-hop options, routing, destination options.
@@ -174,94 +371,68 @@ fn extensions<W: World>(
     Err(Reason::OtherProtocol)
 }
 
-/// Where the headers of an unusual packet lie is known: TCP and UDP go on, ICMP has its own way.
-#[inline(always)]
-fn dispatch<F: Family, W: World>(
-    world: &W,
-    frame: &Frame<'_>,
-    ip: &F::Ip,
-    l3: usize,
-    header: usize,
-    protocol: u8,
-    bytes: u64,
-) -> Result<Reason, Reason> {
-    if protocol == F::ICMP {
-        return world.icmp(l3, l3 + header, F::V6);
-    }
-    if !is_transport(protocol) {
-        return Err(Reason::OtherProtocol);
-    }
-    if !world.points_anywhere() {
-        return Err(Reason::Unusual);
-    }
-    let layout = Layout {
-        l3,
-        l4: l3 + header,
-        protocol,
-    };
-    packet::<F, W>(world, frame, ip, layout, bytes)
-}
-
 /// The path of a TCP segment or UDP datagram.
 #[inline(always)]
 fn packet<F: Family, W: World>(
     world: &W,
-    frame: &Frame<'_>,
-    ip: &F::Ip,
     layout: Layout,
-    bytes: u64,
-) -> Result<Reason, Reason> {
-    // parse
-    let packet = parse::<F>(frame, ip, layout, bytes)?;
-    let hash = Hash::of::<F>(&packet.key, world.seed());
-    Watch(world).parsed(&packet.key);
-    trace(world, || {
-        Line::Headers(
-            &packet.key,
-            packet.ethernet.source.get().words(),
-            packet.ethernet.destination.get().words(),
-        )
-    });
-
-    // classify
-    if let Some(hop) = known::<F, W>(world, &packet.key, hash) {
-        let reason = match hop.direction {
-            Direction::Request => Reason::Forwarded,
-            Direction::Reply => Reason::Replied,
-        };
-        Watch(world).known(&hop);
-        if hop.direction == Direction::Reply || service::up(world, hop.backend).is_some() {
-            return send(world, frame, &packet, &hop, hash, reason, bytes);
+    given: Given,
+) -> Result<Step, Reason> {
+    let frame = world.frame();
+    let bytes = world.length(&frame);
+    let packet = parse::<F>(&frame, layout, bytes)?;
+    let (hop, reason) = match given {
+        Given::Backend(backend) => {
+            return direct(world, &frame, &packet, backend, Reason::Stateless, bytes);
         }
-        // The backend went down. A NAT'ed TCP connection cannot go on; anything else begins anew elsewhere.
-        if hop.state & (State::ONE_WAY | State::UDP) == 0 {
-            keep(world, &packet, hash, bytes);
-            flow::close(world, &hop.slot);
-            return reset(world, Reason::BackendDown, Reason::NoBackend);
-        }
-        flow::close(world, &hop.slot);
-    }
-
-    // pick
-    keep(world, &packet, hash, bytes);
-    match Answer::decode(world.open()) {
-        Answer::Slot(slot) => {
+        Given::Slot(slot) => {
+            let slot = Slot::of(world, slot).ok_or(Reason::Contended)?;
             let found = Found {
-                slot: Slot::of(world, slot).ok_or(Reason::Contended)?,
+                slot,
                 direction: Direction::Request,
             };
             let hop = flow::hop::<F, W>(world, &found).ok_or(Reason::Contended)?;
-            send(world, frame, &packet, &hop, hash, Reason::Opened, bytes)
+            (hop, Reason::Opened)
         }
-        Answer::Direct(backend) => direct(world, frame, &packet, backend, Reason::Stateless, bytes),
-        Answer::Tunnel(backend) => {
-            world.tunnel(backend)?;
-            world.count_backend(backend, Reason::Stateless, bytes);
-            Ok(Reason::Stateless)
+        Given::Nothing => {
+            Watch(world).parsed(&packet.key);
+            trace(world, || {
+                Line::Headers(
+                    &packet.key,
+                    packet.ethernet.source.get().words(),
+                    packet.ethernet.destination.get().words(),
+                )
+            });
+            let hash = Hash::of::<F>(&packet.key, world.seed());
+            let Some(hop) = known::<F, W>(world, &packet.key, hash) else {
+                keep(world, &packet, hash, bytes);
+                return Ok(Step::New);
+            };
+            Watch(world).known(&hop);
+            let reason = match hop.direction {
+                Direction::Request => Reason::Forwarded,
+                Direction::Reply => Reason::Replied,
+            };
+            let gone =
+                hop.direction == Direction::Request && service::up(world, hop.backend).is_none();
+            if gone || hop.state & State::ONE_WAY == State::TUNNEL {
+                keep(world, &packet, hash, bytes);
+            }
+            if gone {
+                // A NAT'ed TCP connection cannot go on; anything else begins anew elsewhere.
+                if !world.dry() {
+                    flow::close(world, &hop.slot);
+                }
+                return Ok(if hop.state & (State::ONE_WAY | State::UDP) == 0 {
+                    Step::Reset(Reason::BackendDown, Reason::NoBackend)
+                } else {
+                    Step::New
+                });
+            }
+            (hop, reason)
         }
-        Answer::Exit(reason) => Err(reason),
-        Answer::Reset(reason, instead) => reset(world, reason, instead),
-    }
+    };
+    send(world, &frame, &packet, &hop, reason, bytes)
 }
 
 /// The next hop of a packet of a known flow.
@@ -284,18 +455,12 @@ pub fn keep<F: Family, W: World>(world: &W, packet: &Packet<'_, F>, hash: Hash, 
         l3: packet.layout.l3 as u32,
         l4: packet.layout.l4 as u32,
         length: u32::from(packet.length),
-        flags: u32::from(packet.transport.flags()),
+        flags: u32::from(packet.flags),
         hops: u32::from(F::hops(packet.ip)),
         bytes: bytes as u32,
     };
     // SAFETY: this CPU's own room, which nobody else uses while a packet is under way.
     unsafe { seen.write(value) };
-}
-
-/// Answers with an RST; where that cannot be built, the packet is dropped for the other reason.
-#[inline(always)]
-fn reset<W: World>(world: &W, reason: Reason, instead: Reason) -> Result<Reason, Reason> {
-    if world.reset() { Ok(reason) } else { Err(instead) }
 }
 
 /// Rewrites and transmits a packet of a flow.
@@ -305,25 +470,19 @@ fn send<F: Family, W: World>(
     frame: &Frame<'_>,
     packet: &Packet<'_, F>,
     hop: &Hop,
-    hash: Hash,
     reason: Reason,
     bytes: u64,
-) -> Result<Reason, Reason> {
+) -> Result<Step, Reason> {
     let one_way = hop.state & State::ONE_WAY;
     if one_way == 0 && F::hops(packet.ip) <= 1 {
         return Err(Reason::TtlExpired);
     }
-    let (flags, source) = (packet.transport.flags(), packet.ethernet.source.get());
-    if reason != Reason::Opened {
+    let (flags, source) = (packet.flags, packet.ethernet.source.get());
+    if reason != Reason::Opened && !world.dry() {
         flow::note(world, hop, flags, source.words());
     }
     if one_way == State::TUNNEL {
-        if reason != Reason::Opened {
-            keep(world, packet, hash, bytes);
-        }
-        world.tunnel(hop.backend)?;
-        world.count_backend(hop.backend, reason, bytes);
-        return Ok(reason);
+        return Ok(Step::Tunnel(hop.backend, reason));
     }
     if one_way == State::DIRECT {
         return direct(world, frame, packet, hop.backend, reason, bytes);
@@ -345,7 +504,7 @@ fn send<F: Family, W: World>(
     Watch(world).sent(&hop.key, mac);
     trace(world, || Line::Redirecting(&hop.key, to, from));
     world.count_backend(hop.backend, reason, bytes);
-    Ok(reason)
+    Ok(Step::Done(reason))
 }
 
 /// Direct return: on with new Ethernet addresses, and nothing else.
@@ -357,7 +516,7 @@ fn direct<F: Family, W: World>(
     backend: u32,
     reason: Reason,
     bytes: u64,
-) -> Result<Reason, Reason> {
+) -> Result<Step, Reason> {
     let mac = route::to_backend(world, backend);
     if mac == 0 {
         return Err(Reason::NoRoute);
@@ -370,7 +529,7 @@ fn direct<F: Family, W: World>(
     );
     Watch(world).sent(&packet.key, mac);
     world.count_backend(backend, reason, bytes);
-    Ok(reason)
+    Ok(Step::Done(reason))
 }
 
 /// A line of the trace. Off, it is not even built, and the verifier removes the code.

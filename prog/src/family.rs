@@ -26,6 +26,8 @@ pub trait Family: Copy {
     fn destination(ip: &Self::Ip) -> Addr;
     /// Header and data, in bytes.
     fn total(ip: &Self::Ip) -> usize;
+    /// What follows the header.
+    fn protocol(ip: &Self::Ip) -> u8;
     /// Hops left.
     fn hops(ip: &Self::Ip) -> u8;
     /// Whether two addresses of this family are the same.
@@ -69,6 +71,10 @@ impl Family for V4 {
     #[inline(always)]
     fn total(ip: &Ipv4) -> usize {
         usize::from(ip.total_length.get().get())
+    }
+    #[inline(always)]
+    fn protocol(ip: &Ipv4) -> u8 {
+        ip.protocol.get()
     }
     #[inline(always)]
     fn hops(ip: &Ipv4) -> u8 {
@@ -128,6 +134,10 @@ impl Family for V6 {
     #[inline(always)]
     fn total(ip: &Ipv6) -> usize {
         size_of::<Ipv6>() + usize::from(ip.payload_length.get().get())
+    }
+    #[inline(always)]
+    fn protocol(ip: &Ipv6) -> u8 {
+        ip.next_header.get()
     }
     #[inline(always)]
     fn hops(ip: &Ipv6) -> u8 {

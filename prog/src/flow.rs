@@ -430,17 +430,14 @@ pub fn take_port<F: Family, W: World>(
     let count = u32::from(high).wrapping_sub(u32::from(low)).wrapping_add(1) & 0x1_ffff;
     let mut place = ((u64::from(seed) * u64::from(count)) >> 32) as u32;
     let backend = slot.reply_ports().source;
-    let mut key = slot.reply::<F, W>(world);
     let mut tried = 0;
     while tried < PORTS_TRIED {
         if tried >= count {
             break;
         }
         let port = Be16::new(low.wrapping_add(place as u16));
-        key.ports = Ports::new(backend, port);
-        slot.set_reply_ports(key.ports);
-        let hash = Hash::of::<F>(&key, world.seed());
-        if world.reserve(hash, slot.index, F::V6) {
+        slot.set_reply_ports(Ports::new(backend, port));
+        if world.reserve(slot.index, F::V6) {
             return Some(port);
         }
         place += 1;
@@ -454,11 +451,12 @@ pub fn take_port<F: Family, W: World>(
 
 /// Adds the reply's entry of a claimed slot, unless another live flow has that key. An expired flow that has it is ended.
 #[inline(always)]
-pub fn reserve<F: Family, W: World>(world: &W, hash: Hash, index: u32) -> bool {
+pub fn reserve<F: Family, W: World>(world: &W, index: u32) -> bool {
     let Some(slot) = Slot::of(world, index) else {
         return false;
     };
     let key = slot.reply::<F, W>(world);
+    let hash = Hash::of::<F>(&key, world.seed());
     // Before and after: what is there already is usually the reason, and two that add the same key at once both see
     // the other afterwards, if not one of them.
     if let Some(holder) = index::seek::<F, W>(world, &key, hash, index) {

@@ -69,18 +69,26 @@ helpers! {
     map_update_elem = 2 (map: *const c_void, key: *const c_void, value: *const c_void, flags: u64) -> c_long;
     /// Removes a key; 0 or a negative errno.
     map_delete_elem = 3 (map: *const c_void, key: *const c_void) -> c_long;
+    /// Nanoseconds since the system's start, without sleep (CLOCK_MONOTONIC).
+    ktime_get_ns = 5 () -> u64;
+    /// A number by chance.
+    get_prandom_u32 = 7 () -> u32;
     /// The 32-bit partial sum of `to` minus `from`, continuing from `seed`. Sizes are multiples of 4.
     csum_diff = 28 (from: *const c_void, from_size: u32, to: *const c_void, to_size: u32, seed: u32) -> i64;
-    /// Releases what [`skc_lookup_tcp`] found.
-    sk_release = 86 (sock: *const c_void) -> c_long;
+    /// Moves the frame's beginning by so many bytes, backwards where negative; 0 or a negative errno.
+    xdp_adjust_head = 44 (context: *const xdp_md, delta: i32) -> c_long;
+    /// Moves its end; 0 or a negative errno.
+    xdp_adjust_tail = 65 (context: *const xdp_md, delta: i32) -> c_long;
+    /// Asks the routing table; 0, a `BPF_FIB_LKUP_RET_*`, or a negative errno.
+    fib_lookup = 69 (context: *const xdp_md, question: *mut FibLookup, size: i32, flags: u32) -> c_long;
     /// Takes a map value's lock.
     spin_lock = 93 (lock: *mut bpf_spin_lock) -> c_long;
     /// Gives it back.
     spin_unlock = 94 (lock: *mut bpf_spin_lock) -> c_long;
-    /// The host's TCP socket for a packet of that tuple, or null.
-    skc_lookup_tcp = 99 (context: *const xdp_md, tuple: *const SockTuple, size: u32, netns: u64, flags: u64) -> *const c_void;
     /// The jiffies counter; the verifier replaces the call by a load.
     jiffies64 = 118 () -> u64;
+    /// Copies a record into a ring buffer; 0 or a negative errno.
+    ringbuf_output = 130 (ring: *const c_void, data: *const c_void, size: u64, flags: u64) -> c_long;
     /// The frame's length (Linux 5.18).
     xdp_get_buff_len = 188 (context: *const xdp_md) -> u64;
     /// Copies bytes out of the frame; 0 or a negative errno (Linux 5.18).
@@ -91,28 +99,29 @@ helpers! {
     trace_vprintk = 177 (format: *const u8, format_size: u32, data: *const u64, data_size: u32) -> c_long;
 }
 
-/// `struct bpf_sock_tuple`, its IPv4 form: addresses and ports as an arriving packet has them.
-///
-/// Aligned as the key is that it is copied from: the verifier takes no unaligned word on the stack.
+/// `struct bpf_fib_lookup` of include/uapi/linux/bpf.h: the question, and then the answer.
 #[repr(C, align(8))]
-pub struct SockTuple {
-    /// Source address, network order.
-    pub saddr: u32,
-    /// Destination address, network order.
-    pub daddr: u32,
-    /// Source port, network order.
-    pub sport: u16,
-    /// Destination port, network order.
-    pub dport: u16,
+pub struct FibLookup {
+    /// In the first byte AF_INET or AF_INET6; then the transport's protocol and ports, for rules that look at them, and
+    /// the packet's length, for an MTU check. Words throughout, since the verifier takes no unaligned access to the stack.
+    pub family: u64,
+    /// In the first half the interface: of the question, and then of the answer. In the second TOS or flow information.
+    pub ifindex: u64,
+    /// Source address; an IPv4 address in the first word.
+    pub source: [u64; 2],
+    /// Destination address; afterwards, the next hop's.
+    pub destination: [u64; 2],
+    /// VLAN protocol and tag (4 bytes), the interface's Ethernet address and, in the last six bytes, the next hop's.
+    pub link: [u64; 2],
 }
+const _: () = assert!(size_of::<FibLookup>() == 64);
 
-impl SockTuple {
-    /// Its length to the kernel: up to the last field.
-    pub const SIZE: u32 = 12;
-}
-
-/// Look the socket up in the namespace of the interface (`BPF_F_CURRENT_NETNS`).
-pub const CURRENT_NETNS: u64 = u64::MAX;
+/// Ask for the way out of the interface, not for that of a packet that came in by it (`BPF_FIB_LOOKUP_OUTPUT`).
+pub const FIB_OUTPUT: u32 = 2;
+/// include/linux/socket.h.
+pub const AF_INET: u64 = 2;
+/// Likewise.
+pub const AF_INET6: u64 = 10;
 
 /// `BPF_MAP_TYPE_*` of the maps used here.
 pub mod map_type {
@@ -122,6 +131,8 @@ pub mod map_type {
     pub const ARRAY: usize = 2;
     /// An array with one value for each CPU.
     pub const PERCPU_ARRAY: usize = 6;
+    /// A ring buffer.
+    pub const RINGBUF: usize = 27;
 }
 
 /// A map definition in section `.maps`. It is never read: the loader takes the numbers out of its
@@ -136,8 +147,6 @@ pub struct Map<K, V, const TYPE: usize, const ENTRIES: usize> {
 
 // SAFETY: a definition holds no data; the map behind it is the kernel's and may be used from any CPU.
 unsafe impl<K, V, const TYPE: usize, const ENTRIES: usize> Sync for Map<K, V, TYPE, ENTRIES> {}
-
-const NOEXIST: u64 = 1;
 
 impl<K, V, const TYPE: usize, const ENTRIES: usize> Map<K, V, TYPE, ENTRIES> {
     /// The definition of a map; what its numbers are stands in the type.
@@ -161,23 +170,6 @@ impl<K, V, const TYPE: usize, const ENTRIES: usize> Map<K, V, TYPE, ENTRIES> {
         // SAFETY: the map's key type is K by its definition.
         unsafe { map_lookup_elem(self.map(), core::ptr::from_ref(key).cast()).cast() }
     }
-
-    /// Adds `key` unless it is there, with a value of at most eight bytes, the first of `value`'s.
-    /// Whether it was added.
-    #[inline(always)]
-    pub fn add(&self, key: &K, value: u64) -> bool {
-        const { assert!(size_of::<V>() <= size_of::<u64>()) };
-        let (key, value) = (core::ptr::from_ref(key).cast(), (&raw const value).cast());
-        // SAFETY: the key's type is the definition's, and the value is long enough.
-        unsafe { map_update_elem(self.map(), key, value, NOEXIST) == 0 }
-    }
-
-    /// Removes `key`.
-    #[inline(always)]
-    pub fn remove(&self, key: &K) {
-        // SAFETY: the key type is the definition's.
-        unsafe { map_delete_elem(self.map(), core::ptr::from_ref(key).cast()) };
-    }
 }
 
 impl<V, const TYPE: usize, const ENTRIES: usize> Map<u32, V, TYPE, ENTRIES> {
@@ -191,6 +183,35 @@ impl<V, const TYPE: usize, const ENTRIES: usize> Map<u32, V, TYPE, ENTRIES> {
         let key = u64::from(index).to_le();
         // SAFETY: the key is a u32 by the map's definition, and lies in the first four bytes.
         unsafe { map_lookup_elem(self.map(), (&raw const key).cast()).cast() }
+    }
+}
+
+/// The definition of a ring buffer, which has neither keys nor values.
+#[repr(C)]
+pub struct Ring<const BYTES: usize> {
+    r#type: *const [i32; map_type::RINGBUF],
+    max_entries: *const [i32; BYTES],
+}
+
+// SAFETY: as for Map.
+unsafe impl<const BYTES: usize> Sync for Ring<BYTES> {}
+
+impl<const BYTES: usize> Ring<BYTES> {
+    /// Its definition.
+    #[allow(clippy::new_without_default)]
+    pub const fn new() -> Self {
+        Self {
+            r#type: core::ptr::null(),
+            max_entries: core::ptr::null(),
+        }
+    }
+
+    /// Copies a record into it; a full ring loses it.
+    #[inline(always)]
+    pub fn put<T>(&self, record: &T) {
+        let (ring, data) = (core::ptr::from_ref(self).cast(), core::ptr::from_ref(record).cast());
+        // SAFETY: the size is the record's.
+        unsafe { ringbuf_output(ring, data, size_of::<T>() as u64, 0) };
     }
 }
 

@@ -10,12 +10,11 @@ use crate::abi::{
     Addr, Backend, BackendCount, Be32, Block, Bucket, Connection, Count, Event, FlowKey, Kind,
     MacWords, Ports, Seen, Service, ServiceCount, ServiceKey, bpf_spin_lock,
 };
-use crate::balance::{self, balance};
+use crate::balance::{self, Place, balance};
 use crate::checksum::Sum;
 use crate::counters::{Reason, Verdict};
 use crate::family::{V4, V6};
 use crate::flow::{self, Slot};
-use crate::index::Hash;
 use crate::packet::Frame;
 use crate::rewrite::LONGEST_SUM;
 use crate::state::State;
@@ -297,11 +296,11 @@ impl World for Model {
     fn end(&self, slot: u32, generation: u32) -> bool {
         flow::end(self, slot, generation)
     }
-    fn reserve(&self, hash: Hash, slot: u32, v6: bool) -> bool {
+    fn reserve(&self, slot: u32, v6: bool) -> bool {
         if v6 {
-            flow::reserve::<V6, Self>(self, hash, slot)
+            flow::reserve::<V6, Self>(self, slot)
         } else {
-            flow::reserve::<V4, Self>(self, hash, slot)
+            flow::reserve::<V4, Self>(self, slot)
         }
     }
     fn open(&self) -> u64 {
@@ -313,11 +312,28 @@ impl World for Model {
     fn route_client(&self, slot: u32) -> u64 {
         route::client(self, slot)
     }
-    fn unusual(&self) -> Result<Reason, Reason> {
-        balance::unusual(self)
+    fn plain(&self, v6: bool, given: u64) -> u64 {
+        if v6 {
+            balance::plain::<V6, Self>(self, given)
+        } else {
+            balance::plain::<V4, Self>(self, given)
+        }
     }
-    fn ipv6(&self) -> Result<Reason, Reason> {
-        balance::ipv6(self)
+    fn locate(&self) -> u64 {
+        Place::encode(balance::locate(self))
+    }
+    fn unusual(&self, place: Place, given: u64) -> u64 {
+        let Place {
+            l3,
+            l4,
+            protocol,
+            v6,
+        } = place;
+        if v6 {
+            balance::at::<V6, Self>(self, l3, l4, protocol, given)
+        } else {
+            balance::at::<V4, Self>(self, l3, l4, protocol, given)
+        }
     }
     fn icmp(&self, l3: usize, l4: usize, v6: bool) -> Result<Reason, Reason> {
         if v6 {

@@ -241,39 +241,6 @@ pub mod flags {
     pub const ACK: u8 = 0x10;
 }
 
-/// The header behind the IP header.
-#[derive(Clone, Copy)]
-pub enum Transport<'a> {
-    /// TCP.
-    Tcp(&'a Tcp),
-    /// UDP.
-    Udp(&'a Udp),
-}
-
-impl Transport<'_> {
-    /// The checksum's field.
-    #[inline(always)]
-    pub fn checksum(&self) -> &Cell<Be16> {
-        match self {
-            Self::Tcp(tcp) => &tcp.checksum,
-            Self::Udp(udp) => &udp.checksum,
-        }
-    }
-    /// TCP's flags; none for UDP.
-    #[inline(always)]
-    pub fn flags(&self) -> u8 {
-        match self {
-            Self::Tcp(tcp) => tcp.flags.get(),
-            Self::Udp(_) => 0,
-        }
-    }
-    /// Whether it is UDP.
-    #[inline(always)]
-    pub fn is_udp(&self) -> bool {
-        matches!(self, Self::Udp(_))
-    }
-}
-
 /// Where things lie in a frame. Constants for the usual one, so that the compiler folds them.
 #[derive(Clone, Copy)]
 pub struct Layout {
@@ -293,8 +260,11 @@ pub struct Packet<'a, F: Family> {
     pub ip: &'a F::Ip,
     /// Its ports.
     pub ports: &'a PortsHeader,
-    /// Its transport header.
-    pub transport: Transport<'a>,
+    /// TCP's flags; none for UDP.
+    pub flags: u8,
+    /// The transport's checksum. A pointer of its own, for the verifier: which of the two headers it lies in is
+    /// decided once, where the header's bounds are.
+    pub checksum: &'a Cell<Be16>,
     /// Where it all lies.
     pub layout: Layout,
     /// Bytes of transport header and data, by the IP header (a short frame is padded).
@@ -303,16 +273,15 @@ pub struct Packet<'a, F: Family> {
     pub key: FlowKey,
 }
 
-/// Reads a packet whose IP header is known to be whole and to lead to TCP or UDP at `layout.l4`.
-/// `bytes` is the frame's length.
+/// Reads a packet whose IP header leads to TCP or UDP. `bytes` is the frame's length.
 #[inline(always)]
 pub fn parse<'a, F: Family>(
     frame: &Frame<'a>,
-    ip: &'a F::Ip,
     layout: Layout,
     bytes: u64,
 ) -> Result<Packet<'a, F>, Reason> {
     let ethernet: &Ethernet = frame.at(0).ok_or(Reason::Truncated)?;
+    let ip: &F::Ip = frame.at(layout.l3).ok_or(Reason::Truncated)?;
     let headers = layout.l4 - layout.l3;
     let total = F::total(ip);
     let tcp = layout.protocol == protocol::TCP;
@@ -324,13 +293,13 @@ pub fn parse<'a, F: Family>(
         return Err(Reason::Truncated);
     }
     let mut length = (total - headers) as u16;
-    let transport = if tcp {
+    let (flags, checksum) = if tcp {
         let tcp: &Tcp = frame.at(layout.l4).ok_or(Reason::Truncated)?;
         let header = u16::from(tcp.data_offset.get() >> 4) * 4;
         if header < size_of::<Tcp>() as u16 || header > length {
             return Err(Reason::Malformed);
         }
-        Transport::Tcp(tcp)
+        (tcp.flags.get(), &tcp.checksum)
     } else {
         let udp: &Udp = frame.at(layout.l4).ok_or(Reason::Truncated)?;
         // It may be shorter than IP says; it is what the checksum is of (RFC 768).
@@ -339,7 +308,7 @@ pub fn parse<'a, F: Family>(
             return Err(Reason::Malformed);
         }
         length = datagram;
-        Transport::Udp(udp)
+        (0, &udp.checksum)
     };
     let ports: &PortsHeader = frame.at(layout.l4).ok_or(Reason::Truncated)?;
     let key = FlowKey {
@@ -355,11 +324,20 @@ pub fn parse<'a, F: Family>(
         ethernet,
         ip,
         ports,
-        transport,
+        flags,
+        checksum,
         layout,
         length,
         key,
     })
+}
+
+impl<F: Family> Packet<'_, F> {
+    /// Whether it is UDP.
+    #[inline(always)]
+    pub fn is_udp(&self) -> bool {
+        self.key.kind.protocol() == protocol::UDP
+    }
 }
 
 /// SYN without ACK: it asks for a new connection.

@@ -30,7 +30,7 @@ pub fn nat<F: Family, W: World>(
     F::rewrite(packet.ip, &packet.key, &hop.key, 1);
     packet.ports.source.set(hop.key.ports.source);
     packet.ports.destination.set(hop.key.ports.destination);
-    packet.transport.checksum().set(checksum);
+    packet.checksum.set(checksum);
     Ok(())
 }
 
@@ -51,7 +51,7 @@ pub fn complete<F: Family, W: World>(
     if world.deferred() != deferred::COMPLETE {
         return Ok(());
     }
-    let field = packet.transport.checksum();
+    let field = packet.checksum;
     if is_none(packet, field.get())
         || field.get() != pseudo_header::<F>(&packet.key, packet.length)
     {
@@ -70,7 +70,7 @@ fn translated<F: Family, W: World>(
     packet: &Packet<'_, F>,
     hop: &Hop,
 ) -> Result<Be16, Reason> {
-    let old = packet.transport.checksum().get();
+    let old = packet.checksum.get();
     if is_none(packet, old) {
         return Ok(old);
     }
@@ -105,13 +105,13 @@ fn sum<F: Family, W: World>(world: &W, frame: &Frame<'_>, packet: &Packet<'_, F>
 /// UDP over IPv4 may go without (RFC 768), and over IPv6 in tunnels (RFC 6935).
 #[inline(always)]
 fn is_none<F: Family>(packet: &Packet<'_, F>, checksum: Be16) -> bool {
-    packet.transport.is_udp() && checksum == Be16([0; 2])
+    packet.is_udp() && checksum == Be16([0; 2])
 }
 
 /// UDP shows a sum of zero as all ones, since zero says that there is none (RFC 768).
 #[inline(always)]
 fn shown<F: Family>(packet: &Packet<'_, F>, checksum: Be16) -> Be16 {
-    if packet.transport.is_udp() && checksum == Be16([0; 2]) {
+    if packet.is_udp() && checksum == Be16([0; 2]) {
         Be16([0xff; 2])
     } else {
         checksum

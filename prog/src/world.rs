@@ -7,9 +7,9 @@ use crate::abi::{
     Addr, Backend, Be32, Block, Bucket, Connection, Event, FlowKey, MacWords, Seen, Service,
     ServiceKey,
 };
+use crate::balance::Place;
 use crate::checksum::Sum;
 use crate::counters::Reason;
-use crate::index::Hash;
 use crate::packet::Frame;
 
 /// What the loader decided before the program was loaded; constants to the verifier.
@@ -26,7 +26,7 @@ pub struct Settings {
     pub slots: u32,
     /// Entries of `index`, a power of two.
     pub buckets: u32,
-    /// What flows are hashed with ([`Hash::of`]).
+    /// What flows are hashed with ([`crate::index::Hash::of`]).
     pub seed: u64,
     /// Ticks of [`World::now`] in a second.
     pub ticks_per_second: u32,
@@ -46,7 +46,7 @@ pub struct Settings {
     pub frags: u32,
     /// Whether to write the seed's nine lines for each packet: 0 or 1.
     pub trace: u32,
-    /// Whether somebody watches: 0 or 1. Then each packet that passes the filter becomes an event.
+    /// One of [`crate::abi::watch`]: what each packet that passes the filter becomes.
     pub watch: u32,
     /// Whether to leave everything but the frame and the events as it is (`ask`): 0 or 1.
     pub dry: u32,
@@ -146,17 +146,19 @@ pub trait World {
     /// [`crate::flow::end`].
     fn end(&self, slot: u32, generation: u32) -> bool;
     /// [`crate::flow::reserve`] for IPv6 or IPv4.
-    fn reserve(&self, hash: Hash, slot: u32, v6: bool) -> bool;
+    fn reserve(&self, slot: u32, v6: bool) -> bool;
     /// [`crate::open::open`] for the packet in [`seen`](Self::seen): an [`crate::open::Answer`].
     fn open(&self) -> u64;
     /// [`crate::route::backend`].
     fn route_backend(&self, index: u32) -> u64;
     /// [`crate::route::client`].
     fn route_client(&self, slot: u32) -> u64;
-    /// [`crate::balance::unusual`].
-    fn unusual(&self) -> Result<Reason, Reason>;
-    /// [`crate::balance::ipv6`].
-    fn ipv6(&self) -> Result<Reason, Reason>;
+    /// [`crate::balance::plain`] for IPv6 or IPv4.
+    fn plain(&self, v6: bool, given: u64) -> u64;
+    /// [`crate::balance::locate`]: a [`crate::balance::Place`].
+    fn locate(&self) -> u64;
+    /// [`crate::balance::at`] that place.
+    fn unusual(&self, place: Place, given: u64) -> u64;
     /// [`crate::icmp::icmp`] for IPv6 or IPv4 at these places of the frame.
     fn icmp(&self, l3: usize, l4: usize, v6: bool) -> Result<Reason, Reason>;
     /// [`crate::tunnel::send`] to that backend of the packet in [`seen`](Self::seen).
