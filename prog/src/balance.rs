@@ -8,7 +8,7 @@ use crate::index::{Found, Hash};
 use crate::open::Answer;
 use crate::packet::{Ethernet, Extension, Frame, Ipv4, Ipv6, Layout, Packet, Vlan, parse};
 use crate::state::State;
-use crate::watch::Watch;
+use crate::watch::{Tell, told};
 use crate::world::{Line, World};
 use crate::{rewrite, route, service};
 
@@ -19,7 +19,7 @@ pub fn balance<W: World>(world: &W, frame: &Frame<'_>) -> Verdict {
     if world.watched() {
         world.watch(frame, bytes);
     }
-    trace(world, || Line::Received);
+    trace(world, Line::Received, 0, false);
     let reason = match forward(world, frame, bytes) {
         Ok(reason) | Err(reason) => reason,
     };
@@ -395,44 +395,49 @@ fn packet<F: Family, W: World>(
             (hop, Reason::Opened)
         }
         Given::Nothing => {
-            Watch(world).parsed(&packet.key);
-            trace(world, || {
-                Line::Headers(
-                    &packet.key,
-                    packet.ethernet.source.get().words(),
-                    packet.ethernet.destination.get().words(),
-                )
-            });
+            trace(world, Line::Headers, layout.l3, F::V6);
             let hash = Hash::of::<F>(&packet.key, world.seed());
             let Some(hop) = known::<F, W>(world, &packet.key, hash) else {
                 keep(world, &packet, hash, bytes);
+                told(world, Tell::Unknown, 0);
                 return Ok(Step::New);
             };
-            Watch(world).known(&hop);
-            let reason = match hop.direction {
-                Direction::Request => Reason::Forwarded,
-                Direction::Reply => Reason::Replied,
-            };
-            let gone =
-                hop.direction == Direction::Request && service::up(world, hop.backend).is_none();
-            if gone || hop.state & State::ONE_WAY == State::TUNNEL {
+            let goes_on = goes_on(world, &hop);
+            if !goes_on || hop.is_tunnelled() {
                 keep(world, &packet, hash, bytes);
             }
-            if gone {
-                // A NAT'ed TCP connection cannot go on; anything else begins anew elsewhere.
-                if !world.dry() {
-                    flow::close(world, &hop.slot);
-                }
-                return Ok(if hop.state & (State::ONE_WAY | State::UDP) == 0 {
-                    Step::Reset(Reason::BackendDown, Reason::NoBackend)
-                } else {
-                    Step::New
-                });
+            let (reason, tell) = match hop.direction {
+                Direction::Request => (Reason::Forwarded, Tell::Request),
+                Direction::Reply => (Reason::Replied, Tell::Reply),
+            };
+            told(world, tell, u64::from(hop.slot.index));
+            if !goes_on {
+                return Ok(interrupted(world, &hop));
             }
             (hop, reason)
         }
     };
     send(world, &frame, &packet, &hop, reason, bytes)
+}
+
+/// Whether a flow's backend still is there for its packets.
+#[inline(always)]
+fn goes_on<W: World>(world: &W, hop: &Hop) -> bool {
+    hop.direction == Direction::Reply || service::up(world, hop.backend).is_some()
+}
+
+/// A client's packet whose flow's backend is down or gone: a NAT'ed TCP connection cannot go on; anything else begins
+/// anew elsewhere.
+#[inline(always)]
+fn interrupted<W: World>(world: &W, hop: &Hop) -> Step {
+    if !world.dry() {
+        flow::close(world, &hop.slot);
+    }
+    if hop.state & (State::ONE_WAY | State::UDP) == 0 {
+        Step::Reset(Reason::BackendDown, Reason::NoBackend)
+    } else {
+        Step::New
+    }
 }
 
 /// The next hop of a packet of a known flow.
@@ -495,14 +500,15 @@ fn send<F: Family, W: World>(
         return Err(Reason::NoRoute);
     }
     let (to, from) = (MacWords::unpack(mac), world.balancer_mac());
-    trace(world, || match hop.direction {
+    let line = match hop.direction {
         Direction::Request => Line::FromClient,
         Direction::Reply => Line::FromBackend,
-    });
+    };
+    trace(world, line, packet.layout.l3, F::V6);
     rewrite::nat(world, frame, packet, hop)?;
     rewrite::macs(packet.ethernet, to, from);
-    Watch(world).sent(&hop.key, mac);
-    trace(world, || Line::Redirecting(&hop.key, to, from));
+    told(world, Tell::Sent, mac);
+    trace(world, Line::Redirecting, packet.layout.l3, F::V6);
     world.count_backend(hop.backend, reason, bytes);
     Ok(Step::Done(reason))
 }
@@ -527,15 +533,15 @@ fn direct<F: Family, W: World>(
         MacWords::unpack(mac),
         world.balancer_mac(),
     );
-    Watch(world).sent(&packet.key, mac);
+    told(world, Tell::Sent, mac);
     world.count_backend(backend, reason, bytes);
     Ok(Step::Done(reason))
 }
 
-/// A line of the trace. Off, it is not even built, and the verifier removes the code.
+/// A step of the trace. Off, the verifier removes the call.
 #[inline(always)]
-fn trace<'a, W: World>(world: &W, line: impl FnOnce() -> Line<'a>) {
+fn trace<W: World>(world: &W, line: Line, l3: usize, v6: bool) {
     if world.traced() {
-        world.trace(line());
+        world.trace(line, l3, v6);
     }
 }

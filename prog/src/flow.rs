@@ -24,12 +24,10 @@ use crate::family::{Family, V4, V6};
 use crate::index::{self, Found, Hash};
 use crate::packet::{flags, opens};
 use crate::state::{DISPENSABLE, EXPIRED, State, worth};
-use crate::world::World;
+use crate::world::{Limit, World};
 
 /// Slots that one search looks at.
 pub const WINDOW: u32 = 32;
-/// Slots that a new flow tries to claim before it gives way to other CPUs.
-const CLAIMS: u32 = 4;
 
 /// A slot of `connections`. Having one means that the pointer is a live map value.
 ///
@@ -171,6 +169,11 @@ pub struct Hop {
 }
 
 impl Hop {
+    /// Whether its packets go into others.
+    #[inline(always)]
+    pub fn is_tunnelled(&self) -> bool {
+        self.state & State::ONE_WAY == State::TUNNEL
+    }
     /// Whether who sent this packet leaves its checksums to others.
     #[inline(always)]
     pub fn defers(&self) -> bool {
@@ -330,7 +333,7 @@ pub enum NoSlot {
 #[inline(always)]
 pub fn claim<W: World>(world: &W) -> Result<Slot, NoSlot> {
     let mut tries = 0;
-    while tries < CLAIMS {
+    while tries < world.limit(Limit::Claims) {
         let start = world.hand();
         let best = world.search(start);
         let index = start.wrapping_add(best as u32 & 0xff);
@@ -412,11 +415,6 @@ pub fn release(slot: &Slot) {
     slot.set_generation(slot.generation().wrapping_add(1));
 }
 
-/// Source ports tried towards a backend before a new flow is refused. In a range that long every port is tried;
-/// in a longer one with nine of ten ports held, one flow in thirty fails. Each try is more for the verifier to walk
-/// through when the program is loaded.
-pub const PORTS_TRIED: u32 = 32;
-
 /// Finds a source port of `low` to `high` towards the backend in a claimed slot's record that no other flow uses, writes it
 /// there and adds the reply's entry. `seed` says where the search begins. None if all that were tried are in use.
 #[inline(always)]
@@ -431,7 +429,7 @@ pub fn take_port<F: Family, W: World>(
     let mut place = ((u64::from(seed) * u64::from(count)) >> 32) as u32;
     let backend = slot.reply_ports().source;
     let mut tried = 0;
-    while tried < PORTS_TRIED {
+    while tried < world.limit(Limit::Ports) {
         if tried >= count {
             break;
         }

@@ -8,10 +8,10 @@
 //! that the high half names; the first then counts it in `overflow`. Who finds no overflow has looked everywhere.
 //! Lookups take no lock: an entry is one word. Changes are made under the bucket's lock.
 
-use crate::abi::{BUCKET, Bucket, Direction, Entry, FlowKey};
+use crate::abi::{Bucket, Direction, Entry, FlowKey};
 use crate::family::Family;
 use crate::flow::Slot;
-use crate::world::World;
+use crate::world::{Limit, World};
 
 /// A hash of a flow's key, or of the key of its other direction.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -81,14 +81,19 @@ pub fn seek<F: Family, W: World>(
     hash: Hash,
     except: u32,
 ) -> Option<Found> {
-    let bucket = place(world, hash.home(world.buckets()))?;
-    if let Some(found) = bucket.seek::<F, W>(world, key, hash, except) {
-        return Some(found);
+    let mut index = hash.home(world.buckets());
+    let mut round = 0;
+    loop {
+        let bucket = place(world, index)?;
+        if let Some(found) = bucket.seek::<F, W>(world, key, hash, except) {
+            return Some(found);
+        }
+        round += 1;
+        if round >= world.limit(Limit::Homes) || bucket.overflow() == 0 {
+            return None;
+        }
+        index = hash.other(world.buckets());
     }
-    if bucket.overflow() == 0 {
-        return None;
-    }
-    place(world, hash.other(world.buckets()))?.seek::<F, W>(world, key, hash, except)
 }
 
 /// No slot to leave out.
@@ -146,11 +151,11 @@ impl Place {
         unsafe { (&raw const (*self.0).overflow).read_volatile() }
     }
 
-    /// The entry at a place below [`BUCKET`].
+    /// The entry at a place below [`crate::abi::BUCKET`].
     #[inline(always)]
-    fn entry(self, at: usize) -> *mut u32 {
+    fn entry(self, at: u32) -> *mut u32 {
         // SAFETY: a live value of `index`, and a place that it has.
-        unsafe { (&raw mut (*self.0).entries).cast::<u32>().add(at) }
+        unsafe { (&raw mut (*self.0).entries).cast::<u32>().add(at as usize) }
     }
 
     #[inline(always)]
@@ -163,7 +168,7 @@ impl Place {
     ) -> Option<Found> {
         let tag = hash.tag();
         let mut at = 0;
-        while at < BUCKET {
+        while at < world.limit(Limit::Places) {
             // SAFETY: see `entry`; one word, whole whenever it is read.
             let entry = Entry(unsafe { self.entry(at).read_volatile() });
             if entry.tag() == tag
@@ -187,7 +192,8 @@ impl Place {
         let mut done = false;
         world.lock_bucket(self.0);
         let mut at = 0;
-        while at < BUCKET {
+        let places = world.limit(Limit::Places);
+        while at < places {
             // SAFETY: see `entry`.
             unsafe {
                 if self.entry(at).read_volatile() == old.0 {

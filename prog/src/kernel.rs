@@ -7,7 +7,7 @@ mod trace;
 use functions::{
     number, xdplb_end, xdplb_icmp, xdplb_locate, xdplb_open, xdplb_plain_v4, xdplb_plain_v6,
     xdplb_publish, xdplb_reserve_v4, xdplb_reserve_v6, xdplb_reset, xdplb_route_backend,
-    xdplb_route_client, xdplb_search, xdplb_tunnel, xdplb_unusual_v4, xdplb_unusual_v6,
+    xdplb_route_client, xdplb_search, xdplb_tell, xdplb_tunnel, xdplb_unusual_v4, xdplb_unusual_v6,
     xdplb_watch,
 };
 use xdplb_prog::abi::{
@@ -19,7 +19,8 @@ use xdplb_prog::counters::Reason;
 use xdplb_prog::flow::Slot;
 use xdplb_prog::helpers::{self, AF_INET, AF_INET6, FIB_OUTPUT, FibLookup, frame, xdp_md};
 use xdplb_prog::packet::Frame;
-use xdplb_prog::world::{Line, Route, World};
+use xdplb_prog::watch::Tell;
+use xdplb_prog::world::{Limit, Line, Route, World};
 
 /// The running program.
 pub struct Kernel {
@@ -60,6 +61,12 @@ impl World for Kernel {
     #[inline(always)]
     fn buckets(&self) -> u32 {
         setting!(BUCKETS)
+    }
+    #[inline(always)]
+    fn limit(&self, limit: Limit) -> u32 {
+        let limits = (&raw const crate::LIMITS).cast::<u32>();
+        // SAFETY: a static is always readable, and every limit has its place in it.
+        unsafe { limits.add(limit as usize).read_volatile() }
     }
     #[inline(always)]
     fn seed(&self) -> u64 {
@@ -371,12 +378,16 @@ impl World for Kernel {
     }
 
     #[inline(always)]
-    fn trace(&self, line: Line<'_>) {
-        trace::line(line);
+    fn trace(&self, line: Line, l3: usize, v6: bool) {
+        trace::xdplb_trace(self.context, line as u32, l3 as u32, u32::from(v6));
     }
     #[inline(always)]
     fn watch(&self, _: &Frame<'_>, bytes: u64) {
         xdplb_watch(self.context, bytes as u32);
+    }
+    #[inline(always)]
+    fn tell(&self, what: Tell, number: u64) {
+        xdplb_tell(what as u32, number);
     }
     #[inline(always)]
     fn publish(&self, reason: Reason) {

@@ -10,6 +10,7 @@ use xdplb_prog::abi::{
 };
 use xdplb_prog::balance::balance;
 use xdplb_prog::counters::Reason;
+use xdplb_prog::world::Limit;
 use xdplb_prog::helpers::{Map, Ring, frame, map_type, xdp_md};
 
 use kernel::Kernel;
@@ -67,13 +68,15 @@ macro_rules! settings {
 }
 
 // Section .rodata: the loader writes them, then freezes the map, so that the verifier knows them.
-// Addresses and ports stand as they lie in a packet. What each one is: world.rs, Settings and Filter.
+// Addresses and ports stand as they lie in a packet. What each one is: world.rs, Settings. The loader leaves
+// LIMITS as they are.
 settings! {
     BALANCER_V4: u32 = 0;
     BALANCER_V6: [u64; 2] = [0; 2];
     BALANCER_MAC: [u16; 3] = [0; 3];
     SLOTS: u32 = 65_536;
     BUCKETS: u32 = 16_384;
+    LIMITS: [u32; 4] = Limit::VALUES;
     SEED: u64 = 0;
     TICKS_PER_SECOND: u32 = 250;
     MTU: u32 = 1_500;

@@ -18,7 +18,8 @@ use crate::flow::{self, Slot};
 use crate::packet::Frame;
 use crate::rewrite::LONGEST_SUM;
 use crate::state::State;
-use crate::world::{Line, Route, Settings, World};
+use crate::watch::{self, Tell};
+use crate::world::{Limit, Line, Route, Settings, World};
 use crate::{icmp, open, reset, route, tunnel};
 
 /// What the loader puts into the configuration's maps.
@@ -206,6 +207,9 @@ impl World for Model {
     }
     fn buckets(&self) -> u32 {
         self.settings.buckets
+    }
+    fn limit(&self, limit: Limit) -> u32 {
+        limit.value()
     }
     fn seed(&self) -> u64 {
         self.settings.seed
@@ -465,25 +469,13 @@ impl World for Model {
         count.refused += u64::from(!opened);
     }
 
-    fn trace(&self, line: Line<'_>) {
+    fn trace(&self, line: Line, l3: usize, v6: bool) {
         let text = match line {
             Line::Received => "received".into(),
-            Line::Headers(key, source, destination) => {
-                format!(
-                    "{key:x?} {:x?} → {:x?}",
-                    source.bytes(),
-                    destination.bytes()
-                )
-            }
             Line::FromClient => "client".into(),
             Line::FromBackend => "backend".into(),
-            Line::Redirecting(key, destination, source) => {
-                format!(
-                    "to {key:x?} {:x?} → {:x?}",
-                    source.bytes(),
-                    destination.bytes()
-                )
-            }
+            Line::Headers => format!("headers at {l3}, IPv{}", if v6 { 6 } else { 4 }),
+            Line::Redirecting => format!("redirecting, {l3}"),
         };
         self.lines.borrow_mut().push(text);
     }
@@ -494,6 +486,9 @@ impl World for Model {
         };
         // SAFETY: this value's own room, which no packet is using yet.
         unsafe { *self.event.get() = event };
+    }
+    fn tell(&self, what: Tell, number: u64) {
+        watch::tell(self, what, number);
     }
     fn publish(&self, reason: Reason) {
         // SAFETY: the packet is done with it.

@@ -6,7 +6,7 @@ use crate::family::{Family, V4, V6};
 use crate::flow::{self, New, NoSlot};
 use crate::packet::opens;
 use crate::state::State;
-use crate::watch::Watch;
+use crate::watch::{Tell, told};
 use crate::world::World;
 use crate::{pick, service};
 
@@ -81,7 +81,7 @@ fn find<F: Family, W: World>(world: &W, seen: &Seen) -> Result<Answer, Answer> {
             Reason::NoConnection
         }));
     };
-    Watch(world).service(service.id);
+    told(world, Tell::Service, u64::from(service.id));
     // A packet from the balancer's own address would be answered to itself.
     if F::same(seen.key.saddr, F::balancer(world)) {
         return Err(nat_wants);
@@ -181,7 +181,7 @@ fn place<F: Family, W: World>(
     if !flow::publish::<F, W>(world, &slot, seen, state) {
         return Err(Answer::Exit(Reason::Contended));
     }
-    Watch(world).opened(slot.index);
+    told(world, Tell::Opened, u64::from(slot.index));
     Ok(Answer::Slot(slot.index))
 }
 

@@ -1,7 +1,7 @@
 //! Whose service a packet asks for, and which backend a new flow of it gets.
 
 use crate::abi::{Backend, Be16, BLOCK, FlowKey, Service, ServiceKey, backend};
-use crate::watch::Watch;
+use crate::watch::{Tell, told};
 use crate::world::World;
 
 /// The service that a flow is for: that of its very port, else that of every port.
@@ -26,7 +26,11 @@ pub fn pick<W: World>(world: &W, service: &Service, hash: u32) -> Option<u32> {
         return None;
     }
     let backend = world.member(service.members.wrapping_add(member))?;
-    Watch(world).picked(slot, backend);
+    told(
+        world,
+        Tell::Picked,
+        u64::from(slot) << 32 | u64::from(backend),
+    );
     Some(backend)
 }
 

@@ -1,85 +1,142 @@
-//! What a watcher is told of a packet's way. Nobody watching, that is a constant, and none of it is there.
+//! What a watcher is told of a packet's way. Where nobody watches, that is a constant, and none of it is there.
 
-use crate::abi::{Event, FlowKey, stage};
-use crate::flow::Hop;
-use crate::world::{Route, World};
+use crate::abi::{Direction, Event, Seen, stage};
+use crate::family::{V4, V6};
+use crate::flow::{self, Slot};
+use crate::index::Found;
+use crate::world::World;
 
-/// Writes to the event at hand.
-pub struct Watch<'w, W>(pub &'w W);
+/// What is told, each with a number.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Tell {
+    /// It is of no known flow; what it is lies in [`World::seen`]. 0.
+    Unknown,
+    /// It is a client's, of the flow in that slot.
+    Request,
+    /// It is a backend's, of the flow in that slot.
+    Reply,
+    /// It is for the service of that number.
+    Service,
+    /// The slot of the Maglev table in the upper half led to the backend in the lower.
+    Picked,
+    /// A flow was opened in that slot.
+    Opened,
+    /// The routing table answered that.
+    Routed,
+    /// It leaves for that Ethernet address.
+    Sent,
+}
 
-impl<W: World> Watch<'_, W> {
-    #[inline(always)]
-    fn tell(&self, tell: impl FnOnce(&mut Event)) {
-        if self.0.watched() {
-            // SAFETY: null or this CPU's own room, which nobody else uses while a packet is under way.
-            if let Some(event) = unsafe { self.0.event().as_mut() } {
-                tell(event);
+impl Tell {
+    /// All of them, by number.
+    pub const ALL: [Self; 8] = [
+        Self::Unknown,
+        Self::Request,
+        Self::Reply,
+        Self::Service,
+        Self::Picked,
+        Self::Opened,
+        Self::Routed,
+        Self::Sent,
+    ];
+}
+
+/// Tells, if anybody watches.
+#[inline(always)]
+pub fn told<W: World>(world: &W, what: Tell, number: u64) {
+    if world.watched() {
+        world.tell(what, number);
+    }
+}
+
+/// Writes it to the event at hand.
+#[inline(always)]
+pub fn tell<W: World>(world: &W, what: Tell, number: u64) {
+    // SAFETY: null or this CPU's own room, which nobody else uses while a packet is under way.
+    let Some(event) = (unsafe { world.event().as_mut() }) else {
+        return;
+    };
+    match what {
+        Tell::Unknown => {
+            // SAFETY: as above.
+            let seen: Option<&Seen> = unsafe { world.seen().as_ref() };
+            if let Some(seen) = seen {
+                event.stages |= stage::PARSED;
+                event.key = seen.key;
             }
         }
-    }
-
-    /// It is TCP or UDP.
-    #[inline(always)]
-    pub fn parsed(&self, key: &FlowKey) {
-        self.tell(|event| {
-            event.stages |= stage::PARSED;
-            event.key = *key;
-        });
-    }
-    /// Of a known flow.
-    #[inline(always)]
-    pub fn known(&self, hop: &Hop) {
-        self.tell(|event| {
-            event.stages |= match hop.direction {
-                crate::abi::Direction::Request => stage::REQUEST,
-                crate::abi::Direction::Reply => stage::REPLY,
-            };
-            event.slot = hop.slot.index;
-            event.state = hop.state;
-            event.backend = hop.backend;
-            event.service = hop.slot.service();
-        });
-    }
-    /// For a service.
-    #[inline(always)]
-    pub fn service(&self, id: u32) {
-        self.tell(|event| {
+        Tell::Request => known(world, event, number as u32, Direction::Request),
+        Tell::Reply => known(world, event, number as u32, Direction::Reply),
+        Tell::Service => {
             event.stages |= stage::SERVICE;
-            event.service = id;
-        });
-    }
-    /// The table named a backend.
-    #[inline(always)]
-    pub fn picked(&self, table_slot: u32, backend: u32) {
-        self.tell(|event| {
+            event.service = number as u32;
+        }
+        Tell::Picked => {
             event.stages |= stage::PICKED;
-            event.table_slot = table_slot;
-            event.backend = backend;
-        });
-    }
-    /// A flow was opened.
-    #[inline(always)]
-    pub fn opened(&self, slot: u32) {
-        self.tell(|event| {
+            event.backend = number as u32;
+            event.table_slot = (number >> 32) as u32;
+        }
+        Tell::Opened => {
             event.stages |= stage::OPENED;
-            event.slot = slot;
-        });
-    }
-    /// The routing table answered.
-    #[inline(always)]
-    pub fn routed(&self, route: Route) {
-        self.tell(|event| {
+            event.slot = number as u32;
+            sent_as(world, event, number as u32, Direction::Request);
+        }
+        Tell::Routed => {
             event.stages |= stage::ROUTED;
-            event.route = route.answer;
-        });
-    }
-    /// It leaves.
-    #[inline(always)]
-    pub fn sent(&self, key: &FlowKey, mac: u64) {
-        self.tell(|event| {
+            event.route = number as u32;
+        }
+        Tell::Sent => {
             event.stages |= stage::SENT;
-            event.sent = *key;
-            event.mac = mac;
-        });
+            event.mac = number;
+        }
+    }
+}
+
+#[inline(always)]
+fn known<W: World>(world: &W, event: &mut Event, index: u32, direction: Direction) {
+    let Some(slot) = Slot::of(world, index) else {
+        return;
+    };
+    event.stages |= stage::PARSED;
+    event.slot = index;
+    event.state = slot.state();
+    event.backend = slot.backend();
+    event.service = slot.service();
+    match direction {
+        Direction::Request => {
+            event.stages |= stage::REQUEST;
+            event.key = slot.request();
+        }
+        Direction::Reply => {
+            event.stages |= stage::REPLY;
+            event.key = if slot.kind().is_v6() {
+                slot.reply::<V6, W>(world)
+            } else {
+                slot.reply::<V4, W>(world)
+            };
+        }
+    }
+    sent_as(world, event, index, direction);
+}
+
+/// The flow as it leaves.
+#[inline(always)]
+fn sent_as<W: World>(world: &W, event: &mut Event, index: u32, direction: Direction) {
+    let Some(slot) = Slot::of(world, index) else {
+        return;
+    };
+    let found = Found { slot, direction };
+    let hop = if slot.kind().is_v6() {
+        flow::hop::<V6, W>(world, &found)
+    } else {
+        flow::hop::<V4, W>(world, &found)
+    };
+    if let Some(hop) = hop {
+        event.sent = if hop.state & crate::state::State::ONE_WAY == 0 {
+            hop.key
+        } else {
+            event.key
+        };
     }
 }

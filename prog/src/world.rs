@@ -4,13 +4,14 @@
 //! collections (`model.rs`), so the same balancer runs, and is tested, in both places.
 
 use crate::abi::{
-    Addr, Backend, Be32, Block, Bucket, Connection, Event, FlowKey, MacWords, Seen, Service,
+    Addr, BUCKET, Backend, Be32, Block, Bucket, Connection, Event, MacWords, Seen, Service,
     ServiceKey,
 };
 use crate::balance::Place;
 use crate::checksum::Sum;
 use crate::counters::Reason;
 use crate::packet::Frame;
+use crate::watch::Tell;
 
 /// What the loader decided before the program was loaded; constants to the verifier.
 #[derive(Clone, Copy)]
@@ -52,18 +53,44 @@ pub struct Settings {
     pub dry: u32,
 }
 
-/// A line of the trace.
-pub enum Line<'a> {
+/// Loops whose bounds are constants ([`World::limit`]).
+#[derive(Clone, Copy)]
+pub enum Limit {
+    /// Through the entries of a bucket: [`BUCKET`].
+    Places,
+    /// Through the buckets that an entry may lie in.
+    Homes,
+    /// Slots that a new flow tries to claim before it gives way to other CPUs.
+    Claims,
+    /// Source ports tried towards a backend before a new flow is refused. In a range that long every port is
+    /// tried; in a longer one with nine of ten ports held, one flow in thirty fails. Each try is more for the verifier to
+    /// walk through when the program is loaded.
+    Ports,
+}
+
+impl Limit {
+    /// All of them, by number.
+    pub const VALUES: [u32; 4] = [BUCKET as u32, 2, 4, 32];
+
+    /// Its value.
+    pub const fn value(self) -> u32 {
+        Self::VALUES[self as usize]
+    }
+}
+
+/// A step of the trace.
+#[derive(Clone, Copy)]
+pub enum Line {
     /// A frame came in.
     Received,
-    /// Where a packet comes from and goes to.
-    Headers(&'a FlowKey, MacWords, MacWords),
+    /// A TCP or UDP packet, whose IP header begins at `l3`: where it comes from and goes to.
+    Headers,
     /// It is a client's.
     FromClient,
     /// It is a backend's.
     FromBackend,
-    /// Where it goes now: the new key, destination and source Ethernet address.
-    Redirecting(&'a FlowKey, MacWords, MacWords),
+    /// Where it goes now: the frame has been rewritten.
+    Redirecting,
 }
 
 /// The answer of the routing table.
@@ -89,6 +116,9 @@ pub trait World {
     fn slots(&self) -> u32;
     /// [`Settings::buckets`].
     fn buckets(&self) -> u32;
+    /// How often a loop may run. A constant to the verifier, which walks through loops, but not to the compiler, which
+    /// would write each round of them out.
+    fn limit(&self, limit: Limit) -> u32;
     /// [`Settings::seed`].
     fn seed(&self) -> u64;
     /// [`Settings::ticks_per_second`].
@@ -197,10 +227,12 @@ pub trait World {
     /// Counts a packet that opened a flow of a service, or could not.
     fn count_service(&self, service: u32, opened: bool);
 
-    /// Writes to the kernel's trace; called only when [`traced`](Self::traced).
-    fn trace(&self, line: Line<'_>);
+    /// Writes to the kernel's trace; called only when [`traced`](Self::traced). The IP header begins at `l3`.
+    fn trace(&self, line: Line, l3: usize, v6: bool);
     /// Keeps the frame as it came for the watcher, if it passes the filter; called only when [`watched`](Self::watched).
     fn watch(&self, frame: &Frame<'_>, bytes: u64);
+    /// [`crate::watch::tell`].
+    fn tell(&self, what: Tell, number: u64);
     /// Sends [`event`](Self::event), with the frame as it is now.
     fn publish(&self, reason: Reason);
 }

@@ -2,11 +2,12 @@
 //! could be given, so their loops do not multiply with the paths of the program. Such a function
 //! takes scalars and the context, and returns a scalar (Documentation/bpf/verifier.rst).
 
-use xdplb_prog::abi::{Event, SNAP, watch};
+use xdplb_prog::abi::{self, Event, SNAP};
 use xdplb_prog::counters::Reason;
 use xdplb_prog::family::{V4, V6};
 use xdplb_prog::helpers::{self, xdp_md};
 use xdplb_prog::balance::Place;
+use xdplb_prog::watch::{self, Tell};
 use xdplb_prog::{balance, flow, icmp, open, reset, route, tunnel};
 
 use super::{Kernel, setting};
@@ -95,6 +96,14 @@ functions! {
         let context = core::hint::black_box(context);
         u32::from(reset::reset(&Kernel { context }))
     };
+    /// [`watch::tell`].
+    fn xdplb_tell(what: u32, number: u64) -> u32 = {
+        // A function of its own is verified even where nothing calls it.
+        if setting!(WATCH) != abi::watch::OFF && let Some(what) = Tell::ALL.get(what as usize) {
+            watch::tell(&NOWHERE, *what, number);
+        }
+        0
+    };
     /// Keeps the frame as it came.
     fn xdplb_watch(context: *const xdp_md, bytes: u32) -> u32 = keep(context, bytes);
     /// Sends the event, if the filter lets it pass.
@@ -110,7 +119,7 @@ fn bounded(l3: u32, l4: u32) -> (usize, usize) {
 /// Copies the frame's first bytes to `room`, which has [`SNAP`]; how many.
 #[inline(always)]
 fn copy(context: *const xdp_md, bytes: u32, room: *mut u8) -> u32 {
-    if setting!(WATCH) != watch::FRAMES || bytes == 0 {
+    if setting!(WATCH) != abi::watch::FRAMES || bytes == 0 {
         return 0;
     }
     // The verifier asks for a size of at least one.
@@ -123,7 +132,7 @@ fn copy(context: *const xdp_md, bytes: u32, room: *mut u8) -> u32 {
 #[inline(always)]
 fn keep(context: *const xdp_md, bytes: u32) -> u32 {
     // A function of its own is verified even where nothing calls it, and its helper is of Linux 5.18.
-    if setting!(WATCH) == watch::OFF {
+    if setting!(WATCH) == abi::watch::OFF {
         return 0;
     }
     // SAFETY: null or this CPU's value of `scratch`.
@@ -148,7 +157,7 @@ fn keep(context: *const xdp_md, bytes: u32) -> u32 {
 
 #[inline(always)]
 fn publish(context: *const xdp_md, reason: u32) -> u32 {
-    if setting!(WATCH) == watch::OFF {
+    if setting!(WATCH) == abi::watch::OFF {
         return 0;
     }
     // SAFETY: null or this CPU's value of `scratch`.
@@ -160,7 +169,7 @@ fn publish(context: *const xdp_md, reason: u32) -> u32 {
         return 0;
     }
     record.event.reason = reason;
-    let bytes = if setting!(WATCH) == watch::FRAMES {
+    let bytes = if setting!(WATCH) == abi::watch::FRAMES {
         // SAFETY: the program's context.
         unsafe { helpers::xdp_get_buff_len(context) as u32 }
     } else {
