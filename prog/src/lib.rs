@@ -25,6 +25,7 @@ pub mod rewrite;
 pub mod route;
 pub mod service;
 pub mod state;
+pub mod too_big;
 pub mod tunnel;
 pub mod watch;
 pub mod world;
