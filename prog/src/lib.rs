@@ -17,6 +17,8 @@ pub mod icmp;
 pub mod index;
 #[cfg(not(feature = "bpf"))]
 pub mod model;
+#[cfg(not(feature = "bpf"))]
+pub mod model_tables;
 pub mod open;
 pub mod packet;
 pub mod pick;

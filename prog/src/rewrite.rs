@@ -170,7 +170,9 @@ fn translated<F: Family, W: World>(
         if sum.is_some_and(|sum| is_complete(sum, pseudo)) {
             return Ok(shown(packet.transport.is_udp(), change.apply(old)));
         }
-        hop.note_deferral();
+        if !world.dry() {
+            hop.note_deferral();
+        }
     }
     Ok(pseudo_header::<F>(&hop.key, packet.length))
 }
