@@ -296,14 +296,10 @@ fn build_program(
     }
     let mut link = OsString::from("-Clinker=");
     link.push(linker);
-    // Without CAP_PERFMON the verifier refuses a stack slot that holds half a number where a pointer
-    // was before (kernel/bpf/verifier.c, `check_stack_write_fixed_off`): let spills not share slots.
-    let separate_slots = "-Cllvm-args=-no-stack-slot-sharing".into();
     let flags = [
         "--sysroot".into(),
         sysroot.into(),
         link,
-        separate_slots,
         remapped(root, ""),
     ];
     let mut command = compiler.command(Path::new(&variable("CARGO")?));

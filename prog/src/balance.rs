@@ -35,11 +35,12 @@ pub fn balance<W: World>(world: &W, frame: &Frame<'_>) -> Verdict {
 fn forward<W: World>(world: &W, frame: &Frame<'_>, bytes: u64) -> Result<Reason, Reason> {
     // parse
     let place = parse_ip(world, frame)?;
-    if place.is_icmp() {
-        return world.icmp(place.l3, place.l4, place.v6);
-    }
     // classify, rewrite
-    let mut step = Step::decode(transport(world, place, Given::Nothing));
+    let mut step = Step::decode(if place.is_icmp() {
+        world.icmp(place)
+    } else {
+        transport(world, place, Given::Nothing)
+    });
     if step == Step::New {
         // pick
         step = match Answer::decode(world.open()) {
@@ -57,7 +58,9 @@ fn forward<W: World>(world: &W, frame: &Frame<'_>, bytes: u64) -> Result<Reason,
         Step::Done(reason) => Ok(reason),
         Step::Tunnel(backend, reason) => {
             world.tunnel(backend)?;
-            world.count_backend(backend, reason, bytes);
+            if reason != Reason::ErrorToBackend {
+                world.count_backend(backend, reason, bytes);
+            }
             Ok(reason)
         }
         Step::Reset(reason, instead) => Ok(if world.reset() { reason } else { instead }),
@@ -175,13 +178,11 @@ fn parse_ip<W: World>(world: &W, frame: &Frame<'_>) -> Result<Place, Reason> {
         }
     }
     let place = Place::decode(world.locate())?;
-    if !place.is_icmp() {
-        if !is_transport(place.protocol) {
-            return Err(Reason::OtherProtocol);
-        }
-        if !place.is_plain() && !world.points_anywhere() {
-            return Err(Reason::Unusual);
-        }
+    if !place.is_icmp() && !is_transport(place.protocol) {
+        return Err(Reason::OtherProtocol);
+    }
+    if !place.is_plain() && !world.points_anywhere() {
+        return Err(Reason::Unusual);
     }
     Ok(place)
 }
@@ -258,8 +259,9 @@ impl Place {
             v6: F::V6,
         }
     }
+    /// Whether everything lies where constants say.
     #[inline(always)]
-    fn is_plain(self) -> bool {
+    pub fn is_plain(self) -> bool {
         self.l3 == L3 && self.l4 == L3 + if self.v6 { V6::HEADER } else { V4::HEADER }
     }
     #[inline(always)]

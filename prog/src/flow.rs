@@ -226,6 +226,9 @@ pub fn hop<F: Family, W: World>(world: &W, found: &Found) -> Option<Hop> {
 /// FIN costs no more than a slot that is reclaimed later.
 #[inline(always)]
 pub fn note<W: World>(world: &W, hop: &Hop, seen: u8, source_mac: MacWords) {
+    if world.dry() {
+        return;
+    }
     let slot = &hop.slot;
     let before = hop.state;
     let mut state = before;
@@ -403,7 +406,7 @@ fn remove<F: Family, W: World>(world: &W, slot: &Slot) {
 /// Ends a flow and frees its slot.
 #[inline(always)]
 pub fn close<W: World>(world: &W, slot: &Slot) {
-    if world.end(slot.index, slot.generation()) {
+    if !world.dry() && world.end(slot.index, slot.generation()) {
         release(slot);
     }
 }

@@ -1,11 +1,333 @@
 //! ICMP: echo requests to a service's address are answered, errors about packets of a flow are translated to its other side.
+//!
+//! An error quotes the packet that it is about. Turned round, the quoted packet looks as one of the receiver's answers would, so
+//! that the flow's own index leads from an error to the flow:
+//!
+//! ```text
+//!   quoted                        turned round                  found as   the error goes to
+//!   balancer:port → backend       backend → balancer:port       a reply    the client
+//!   service → client              client → service              a request  the backend
+//! ```
 
+use crate::abi::{Be16, Direction, FlowKey, MacWords, Ports, Seen, ServiceKey, mode, protocol};
+use crate::balance::Step;
+use crate::checksum::Change;
 use crate::counters::Reason;
-use crate::family::Family;
+use crate::family::{Family, HOPS, addresses};
+use crate::flow::{self, Hop};
+use crate::index::Hash;
+use crate::open::Answer;
+use crate::packet::{
+    Checksum, Ethernet, Frame, Icmp, PortsHeader, checksum_at, l3_bounded, l4_bounded,
+};
+use crate::state::State;
+use crate::watch::{Tell, told};
 use crate::world::World;
+use crate::{rewrite, route};
 
-/// The path of an ICMP message, whose IP header is known to be whole and to lead to it at `l4`.
+/// The path of an ICMP message, whose IP header at `l3` is known to be whole and to lead to it at `l4`: a [`Step`].
 #[inline(always)]
-pub fn icmp<F: Family, W: World>(_world: &W, _l3: usize, _l4: usize) -> Result<Reason, Reason> {
-    Err(Reason::OtherIcmp)
+pub fn icmp<F: Family, W: World>(world: &W, l3: usize, l4: usize) -> u64 {
+    let step = match message::<F, W>(world, l3_bounded(l3), l4_bounded(l4)) {
+        Ok(step) => step,
+        Err(reason) => Step::Done(reason),
+    };
+    step.encode()
+}
+
+/// The same where constants say where it lies.
+#[inline(always)]
+pub fn plain<F: Family, W: World>(world: &W) -> u64 {
+    const L3: usize = size_of::<Ethernet>();
+    icmp::<F, W>(world, L3, L3 + F::HEADER)
+}
+
+/// A message whose headers are whole.
+struct Message<'a, F: Family> {
+    frame: Frame<'a>,
+    ethernet: &'a Ethernet,
+    ip: &'a F::Ip,
+    icmp: &'a Icmp,
+    /// Where the IP header begins.
+    l3: usize,
+    /// Where the ICMP header begins.
+    l4: usize,
+    /// Where the IP packet ends, by its header.
+    end: usize,
+}
+
+#[inline(always)]
+fn message<F: Family, W: World>(world: &W, l3: usize, l4: usize) -> Result<Step, Reason> {
+    let frame = world.frame();
+    let ethernet: &Ethernet = frame.at(0).ok_or(Reason::Truncated)?;
+    let ip: &F::Ip = frame.at(l3).ok_or(Reason::Truncated)?;
+    let icmp: &Icmp = frame.at(l4).ok_or(Reason::Truncated)?;
+    let end = l3 + F::total(ip);
+    if end < l4 + size_of::<Icmp>() {
+        return Err(Reason::Malformed);
+    }
+    if end as u64 > world.length(&frame) {
+        return Err(Reason::Truncated);
+    }
+    let kind = icmp.kind.get();
+    let message = Message::<F> {
+        frame,
+        ethernet,
+        ip,
+        icmp,
+        l3,
+        l4,
+        end,
+    };
+    if kind == F::ECHO {
+        echo(world, &message)
+    } else if F::is_error(kind) {
+        error(world, &message)
+    } else {
+        Err(Reason::OtherIcmp)
+    }
+}
+
+/// Answers an echo request, if it is to an address that has a service.
+#[inline(always)]
+fn echo<F: Family, W: World>(world: &W, message: &Message<'_, F>) -> Result<Step, Reason> {
+    let Message { ip, icmp, .. } = message;
+    let from = ends(F::source(ip), F::destination(ip));
+    let key = ServiceKey::new(from.daddr, Be16([0; 2]), 0);
+    let code = icmp.code.get();
+    if code != 0
+        || world
+            .service(&key)
+            .is_none_or(|found| found.mode != mode::ADDRESS)
+    {
+        return Err(Reason::OtherIcmp);
+    }
+    let to = from.reversed();
+    // Addresses that change places change no sum: neither the pseudo-header's nor IPv4's own.
+    let change = Change::NONE.word16(
+        u16::from_ne_bytes([F::ECHO, code]),
+        u16::from_ne_bytes([F::ECHO_REPLY, code]),
+    );
+    icmp.checksum.set(change.apply(icmp.checksum.get()));
+    icmp.kind.set(F::ECHO_REPLY);
+    F::rewrite(ip, &from, &to, F::hops(ip).wrapping_sub(HOPS));
+    let asker = message.ethernet.source.get().words();
+    rewrite::macs(message.ethernet, asker, world.balancer_mac());
+    Ok(Step::Done(Reason::EchoReplied))
+}
+
+/// A key of which only the addresses count.
+#[inline(always)]
+fn ends(saddr: crate::abi::Addr, daddr: crate::abi::Addr) -> FlowKey {
+    FlowKey {
+        saddr,
+        daddr,
+        ..FlowKey::default()
+    }
+}
+
+/// What an error quotes: the beginning of a TCP segment or UDP datagram.
+struct Quoted<'a, F: Family> {
+    ip: &'a F::Ip,
+    ports: &'a PortsHeader,
+    /// The transport's checksum, where the quotation goes that far.
+    checksum: Option<&'a Checksum>,
+    /// The flow as the quoted packet shows it.
+    key: FlowKey,
+}
+
+#[inline(always)]
+fn quoted<'a, F: Family>(message: &Message<'a, F>) -> Option<Quoted<'a, F>> {
+    /// Bytes of the transport that every error must quote (RFC 792; RFC 1812 §4.3.2.3).
+    const LEAST: usize = 8;
+    let at = message.l4 + size_of::<Icmp>();
+    let transport = at + F::HEADER;
+    if message.end < transport + LEAST {
+        return None;
+    }
+    let ip: &F::Ip = message.frame.at(at)?;
+    let protocol = F::leads_to(ip)?;
+    let place = checksum_at(protocol)?;
+    let ports: &PortsHeader = message.frame.at(transport)?;
+    let checksum = if message.end >= transport + place + size_of::<Checksum>() {
+        // By the numbers, so that a constant stands beside each of them.
+        if protocol == protocol::TCP {
+            message.frame.at(transport + 16)
+        } else {
+            message.frame.at(transport + 6)
+        }
+    } else {
+        None
+    };
+    let key = FlowKey {
+        saddr: F::source(ip),
+        daddr: F::destination(ip),
+        ports: Ports::new(ports.source.get(), ports.destination.get()),
+        kind: F::kind(protocol),
+    };
+    Some(Quoted {
+        ip,
+        ports,
+        checksum,
+        key,
+    })
+}
+
+/// Sends an error on to whom it concerns, if that is one of ours.
+#[inline(always)]
+fn error<F: Family, W: World>(world: &W, message: &Message<'_, F>) -> Result<Step, Reason> {
+    let quoted = quoted(message).ok_or(Reason::OtherIcmp)?;
+    // It must have come to whoever sent what it quotes.
+    if !F::same(F::destination(message.ip), quoted.key.saddr) {
+        return Err(Reason::OtherIcmp);
+    }
+    let answer = quoted.key.reversed();
+    let hash = Hash::of::<F>(&answer, world.seed());
+    let found = flow::find::<F, W>(world, &answer, hash);
+    let Some(hop) = found.and_then(|found| flow::hop::<F, W>(world, &found)) else {
+        // A service that answers directly has it in another balancer's table, or in none, and the Maglev table says the
+        // backend.
+        keep(world, message, &answer);
+        return match Answer::decode(world.direct()) {
+            Answer::Direct(backend) => pass_on(world, message, backend),
+            Answer::Tunnel(backend) => Ok(tunnel::<F, W>(world, backend)),
+            Answer::Slot(_) | Answer::Exit(_) | Answer::Reset(..) => Err(Reason::OtherIcmp),
+        };
+    };
+    let tell = match hop.direction {
+        Direction::Request => Tell::Request,
+        Direction::Reply => Tell::Reply,
+    };
+    told(world, tell, u64::from(hop.slot.index));
+    if hop.state & State::DIRECT != 0 {
+        return pass_on(world, message, hop.backend);
+    }
+    if hop.state & State::TUNNEL != 0 {
+        keep(world, message, &answer);
+        return Ok(tunnel::<F, W>(world, hop.backend));
+    }
+    translate(world, message, &quoted, &hop)
+}
+
+/// To a backend that holds the service's address itself.
+#[inline(always)]
+fn pass_on<F: Family, W: World>(
+    world: &W,
+    message: &Message<'_, F>,
+    backend: u32,
+) -> Result<Step, Reason> {
+    let mac = route::to_backend(world, backend);
+    if mac == 0 {
+        return Err(Reason::NoRoute);
+    }
+    let to = MacWords::unpack(mac);
+    rewrite::macs(message.ethernet, to, world.balancer_mac());
+    told(world, Tell::Sent, mac);
+    Ok(Step::Done(Reason::ErrorToBackend))
+}
+
+/// Puts the message where functions of their own find it, with the flow's key, by which a tunnel takes the flow's way.
+#[inline(always)]
+fn keep<F: Family, W: World>(world: &W, message: &Message<'_, F>, answer: &FlowKey) {
+    let room = world.seen();
+    if room.is_null() {
+        return;
+    }
+    let seen = Seen {
+        key: *answer,
+        hash: 0,
+        source_mac: message.ethernet.source.get().words().packed(),
+        l3: message.l3 as u32,
+        l4: message.l4 as u32,
+        length: (message.end - message.l4) as u32,
+        flags: 0,
+        hops: u32::from(F::hops(message.ip)),
+        bytes: world.length(&message.frame) as u32,
+    };
+    // SAFETY: this CPU's own room, which nobody else uses while a packet is under way.
+    unsafe { room.write(seen) };
+}
+
+/// By tunnel: what was kept is ICMP.
+#[inline(always)]
+fn tunnel<F: Family, W: World>(world: &W, backend: u32) -> Step {
+    // SAFETY: null or this CPU's own room, which nobody else uses while a packet is under way.
+    if let Some(seen) = unsafe { world.seen().as_mut() } {
+        seen.key.kind = F::kind(F::ICMP);
+    }
+    Step::Tunnel(backend, Reason::ErrorToBackend)
+}
+
+/// Gives the error the addresses by which the other side knows the flow, outside and in what it quotes.
+#[inline(always)]
+fn translate<F: Family, W: World>(
+    world: &W,
+    message: &Message<'_, F>,
+    quoted: &Quoted<'_, F>,
+    hop: &Hop,
+) -> Result<Step, Reason> {
+    let Message { ip, icmp, .. } = message;
+    if F::hops(ip) <= 1 {
+        return Err(Reason::TtlExpired);
+    }
+    let from = ends(F::source(ip), F::destination(ip));
+    let (mac, source, reason) = match hop.direction {
+        Direction::Request => (
+            route::to_backend(world, hop.backend),
+            hop.key.saddr,
+            Reason::ErrorToBackend,
+        ),
+        // The client knows nothing of the backend, but may well hear of a router on the way.
+        Direction::Reply if F::same(from.saddr, quoted.key.daddr) => (
+            route::to_client(world, hop),
+            hop.key.saddr,
+            Reason::ErrorToClient,
+        ),
+        Direction::Reply => (
+            route::to_client(world, hop),
+            from.saddr,
+            Reason::ErrorToClient,
+        ),
+    };
+    if mac == 0 {
+        return Err(Reason::NoRoute);
+    }
+
+    // From here on nothing fails.
+    let to = ends(source, hop.key.daddr);
+    let change = requote(quoted, &hop.key.reversed());
+    // ICMPv6 is the only one whose checksum covers a pseudo-header (RFC 4443 §2.3).
+    let change = if F::V6 {
+        addresses::<F>(change, &from, &to)
+    } else {
+        change
+    };
+    icmp.checksum.set(change.apply(icmp.checksum.get()));
+    F::rewrite(ip, &from, &to, 1);
+    let to = MacWords::unpack(mac);
+    rewrite::macs(message.ethernet, to, world.balancer_mac());
+    told(world, Tell::Sent, mac);
+    Ok(Step::Done(reason))
+}
+
+/// Makes the quoted packet the one that the receiver sent; what that changes in a checksum over it.
+#[inline(always)]
+fn requote<F: Family>(quoted: &Quoted<'_, F>, new: &FlowKey) -> Change {
+    let old = &quoted.key;
+    let change = addresses::<F>(Change::NONE, old, new).ports(old.ports, new.ports);
+    let header = F::own_checksum(quoted.ip);
+    F::rewrite(quoted.ip, old, new, 0);
+    quoted.ports.source.set(new.ports.source);
+    quoted.ports.destination.set(new.ports.destination);
+    let outside = change.word16(header.word(), F::own_checksum(quoted.ip).word());
+    let Some(checksum) = quoted.checksum else {
+        return outside;
+    };
+    let (before, udp) = (checksum.value.get(), old.kind.protocol() == protocol::UDP);
+    if udp && before == Be16([0; 2]) {
+        return outside;
+    }
+    let after = rewrite::shown(udp, change.apply(before));
+    checksum.value.set(after);
+    outside.word16(before.word(), after.word())
 }

@@ -5,9 +5,9 @@ mod sum;
 mod trace;
 
 use functions::{
-    number, xdplb_end, xdplb_icmp, xdplb_locate, xdplb_open, xdplb_plain_v4, xdplb_plain_v6,
+    number, xdplb_direct, xdplb_end, xdplb_icmp_v4, xdplb_icmp_v6, xdplb_locate, xdplb_open, xdplb_plain_v4, xdplb_plain_v6,
     xdplb_publish, xdplb_reserve_v4, xdplb_reserve_v6, xdplb_reset, xdplb_route_backend,
-    xdplb_route_client, xdplb_search, xdplb_tell, xdplb_tunnel, xdplb_unusual_v4, xdplb_unusual_v6,
+    xdplb_route_client, xdplb_search, xdplb_tell, xdplb_tunnel, xdplb_unusual_icmp_v4, xdplb_unusual_icmp_v6, xdplb_unusual_v4, xdplb_unusual_v6,
     xdplb_watch,
 };
 use xdplb_prog::abi::{
@@ -205,6 +205,10 @@ impl World for Kernel {
         xdplb_open()
     }
     #[inline(always)]
+    fn direct(&self) -> u64 {
+        xdplb_direct()
+    }
+    #[inline(always)]
     fn route_backend(&self, index: u32) -> u64 {
         xdplb_route_backend(self.context, index)
     }
@@ -234,13 +238,14 @@ impl World for Kernel {
         }
     }
     #[inline(always)]
-    fn icmp(&self, l3: usize, l4: usize, v6: bool) -> Result<Reason, Reason> {
-        number(xdplb_icmp(
-            self.context,
-            l3 as u32,
-            l4 as u32,
-            u32::from(v6),
-        ))
+    fn icmp(&self, place: Place) -> u64 {
+        let (l3, l4) = (place.l3 as u32, place.l4 as u32);
+        match (place.is_plain(), place.v6) {
+            (true, false) => xdplb_icmp_v4(self.context),
+            (true, true) => xdplb_icmp_v6(self.context),
+            (false, false) => xdplb_unusual_icmp_v4(self.context, l3, l4),
+            (false, true) => xdplb_unusual_icmp_v6(self.context, l3, l4),
+        }
     }
     #[inline(always)]
     fn tunnel(&self, backend: u32) -> Result<(), Reason> {

@@ -17,6 +17,8 @@ pub mod icmp;
 pub mod index;
 #[cfg(not(feature = "bpf"))]
 pub mod model;
+#[cfg(not(feature = "bpf"))]
+pub mod model_tables;
 pub mod open;
 pub mod packet;
 pub mod pick;
@@ -25,6 +27,7 @@ pub mod rewrite;
 pub mod route;
 pub mod service;
 pub mod state;
+pub mod too_big;
 pub mod tunnel;
 pub mod watch;
 pub mod world;

@@ -158,9 +158,11 @@ impl Model {
 
     /// A copy of every slot.
     pub fn slots(&self) -> Vec<Connection> {
-        // SAFETY: nothing runs while we are here: Model is not Sync.
         let slots = self.connections.iter();
-        slots.map(|slot| unsafe { *slot.get() }).collect()
+        slots
+            // SAFETY: nothing runs while we are here: Model is not Sync.
+            .map(|slot| unsafe { *slot.get() })
+            .collect()
     }
 
     /// A copy of every slot that holds a flow.
@@ -172,16 +174,20 @@ impl Model {
 
     /// A copy of every bucket.
     pub fn buckets_now(&self) -> Vec<Bucket> {
-        // SAFETY: as in `slots`.
         let buckets = self.index.iter();
-        buckets.map(|bucket| unsafe { *bucket.get() }).collect()
+        buckets
+            // SAFETY: as in `slots`.
+            .map(|bucket| unsafe { *bucket.get() })
+            .collect()
     }
 
     /// A copy of every backend.
     pub fn backends_now(&self) -> Vec<Backend> {
-        // SAFETY: as in `slots`.
         let backends = self.backends.iter();
-        backends.map(|backend| unsafe { *backend.get() }).collect()
+        backends
+            // SAFETY: as in `slots`.
+            .map(|backend| unsafe { *backend.get() })
+            .collect()
     }
 
     /// Changes a backend's flags, as a reload does.
@@ -310,6 +316,9 @@ impl World for Model {
     fn open(&self) -> u64 {
         open::open(self)
     }
+    fn direct(&self) -> u64 {
+        open::direct(self)
+    }
     fn route_backend(&self, index: u32) -> u64 {
         route::backend(self, index)
     }
@@ -339,11 +348,11 @@ impl World for Model {
             balance::at::<V4, Self>(self, l3, l4, protocol, given)
         }
     }
-    fn icmp(&self, l3: usize, l4: usize, v6: bool) -> Result<Reason, Reason> {
-        if v6 {
-            icmp::icmp::<V6, Self>(self, l3, l4)
+    fn icmp(&self, place: Place) -> u64 {
+        if place.v6 {
+            icmp::icmp::<V6, Self>(self, place.l3, place.l4)
         } else {
-            icmp::icmp::<V4, Self>(self, l3, l4)
+            icmp::icmp::<V4, Self>(self, place.l3, place.l4)
         }
     }
     fn tunnel(&self, backend: u32) -> Result<(), Reason> {
@@ -443,12 +452,18 @@ impl World for Model {
     }
 
     fn count(&self, reason: Reason, bytes: u64) {
+        if self.dry() {
+            return;
+        }
         let mut counters = self.counters.borrow_mut();
         let count = counters.entry(reason.name()).or_default();
         count.packets += 1;
         count.bytes += bytes;
     }
     fn count_backend(&self, index: u32, reason: Reason, bytes: u64) {
+        if self.dry() {
+            return;
+        }
         let mut counters = self.backend_counters.borrow_mut();
         let Some(count) = counters.get_mut(index as usize) else {
             return;
@@ -463,6 +478,9 @@ impl World for Model {
         direction.bytes += bytes;
     }
     fn count_service(&self, service: u32, opened: bool) {
+        if self.dry() {
+            return;
+        }
         let mut counters = self.service_counters.borrow_mut();
         let count = counters.entry(service).or_default();
         count.opened += u64::from(opened);

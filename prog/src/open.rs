@@ -105,6 +105,28 @@ fn find<F: Family, W: World>(world: &W, seen: &Seen) -> Result<Answer, Answer> {
     opened
 }
 
+/// The backend of the flow in [`World::seen`] if it is one that is answered directly, whether or not it has a record: an
+/// [`Answer`].
+#[inline(always)]
+pub fn direct<W: World>(world: &W) -> u64 {
+    // SAFETY: null or this CPU's own room, which nobody else uses while a packet is under way.
+    let seen: Option<&Seen> = unsafe { world.seen().as_ref() };
+    let answer = seen.and_then(|seen| {
+        let service = service::of(world, &seen.key)?;
+        let mode = service.mode;
+        if mode != mode::DSR && mode != mode::IPIP {
+            return None;
+        }
+        let backend = service::pick(world, service, pick::hash(&seen.key))?;
+        Some(if mode == mode::DSR {
+            Answer::Direct(backend)
+        } else {
+            Answer::Tunnel(backend)
+        })
+    });
+    answer.unwrap_or(Answer::Exit(Reason::OtherIcmp)).encode()
+}
+
 /// Refuses a new flow: TCP by an RST to an opening packet, the rest by silence.
 #[inline(always)]
 fn refuse(udp: bool, reset: Reason, drop: Reason) -> Answer {

@@ -174,6 +174,12 @@ headers! {
         length: u8,
     }
 
+    /// A checksum, wherever it stands.
+    Checksum, 2 {
+        /// It.
+        value: Be16,
+    }
+
     /// The ports, which TCP and UDP begin with.
     PortsHeader, 4 {
         /// Source port.
@@ -241,6 +247,27 @@ pub mod flags {
     pub const ACK: u8 = 0x10;
 }
 
+/// Where a transport's header has its checksum; None where it is neither TCP nor UDP.
+#[inline(always)]
+pub const fn checksum_at(number: u8) -> Option<usize> {
+    match number {
+        protocol::TCP => Some(16),
+        protocol::UDP => Some(6),
+        _ => None,
+    }
+}
+
+/// The offset of an IP header, bounded for the verifier: with two VLAN tags it is 22.
+#[inline(always)]
+pub const fn l3_bounded(l3: usize) -> usize {
+    l3 & 0x1f
+}
+/// The offset of a transport's header, bounded for the verifier: four extension headers take at most 8,240 bytes.
+#[inline(always)]
+pub const fn l4_bounded(l4: usize) -> usize {
+    l4 & 0x3fff
+}
+
 /// Where things lie in a frame. Constants for the usual one, so that the compiler folds them.
 #[derive(Clone, Copy)]
 pub struct Layout {
@@ -285,7 +312,11 @@ pub fn parse<'a, F: Family>(
     let headers = layout.l4 - layout.l3;
     let total = F::total(ip);
     let tcp = layout.protocol == protocol::TCP;
-    let least = if tcp { size_of::<Tcp>() } else { size_of::<Udp>() };
+    let least = if tcp {
+        size_of::<Tcp>()
+    } else {
+        size_of::<Udp>()
+    };
     if total < headers + least {
         return Err(Reason::Malformed);
     }

@@ -2,12 +2,12 @@
 //!
 //! Everything that can fail comes before the first write.
 
-use crate::abi::{Be16, MacWords, deferred};
-use crate::checksum::Sum;
+use crate::abi::{Be16, FlowKey, MacWords, deferred, protocol};
+use crate::checksum::{Change, Sum};
 use crate::counters::Reason;
 use crate::family::{Family, addresses, pseudo_header};
 use crate::flow::Hop;
-use crate::packet::{Ethernet, Frame, Packet};
+use crate::packet::{Ethernet, Frame, Packet, Vlan};
 use crate::world::World;
 
 /// The longest packet whose checksum is computed in full. No link carries more in one frame:
@@ -41,6 +41,39 @@ pub fn macs(ethernet: &Ethernet, to: MacWords, from: MacWords) {
     ethernet.source.set(from.into());
 }
 
+/// Brings everything in front of IP, the Ethernet header and its tags, `by` bytes to the front, where room has been made for it,
+/// with new addresses and the ethertype of what shall follow. IP begins at `l3` as it did before: 14, 18 or 22. `by` is at least 8.
+#[inline(always)]
+pub fn bring_front(
+    frame: &Frame<'_>,
+    l3: usize,
+    by: usize,
+    ethertype: Be16,
+    to: MacWords,
+    from: MacWords,
+) -> Option<()> {
+    const FIRST: usize = size_of::<Ethernet>();
+    const SECOND: usize = FIRST + size_of::<Vlan>();
+    let (ethernet, old): (&Ethernet, &Ethernet) = (frame.at(0)?, frame.at(by)?);
+    if l3 == FIRST {
+        ethernet.ethertype.set(ethertype);
+    } else {
+        let (vlan, tag): (&Vlan, &Vlan) = (frame.at(FIRST)?, frame.at(by + FIRST)?);
+        ethernet.ethertype.set(old.ethertype.get());
+        vlan.tag.set(tag.tag.get());
+        if l3 == SECOND {
+            vlan.ethertype.set(ethertype);
+        } else {
+            let (inner, old): (&Vlan, &Vlan) = (frame.at(SECOND)?, frame.at(by + SECOND)?);
+            vlan.ethertype.set(tag.ethertype.get());
+            inner.tag.set(old.tag.get());
+            inner.ethertype.set(ethertype);
+        }
+    }
+    macs(ethernet, to, from);
+    Some(())
+}
+
 /// Completes a checksum that was left to hardware, in a packet that goes on as it is.
 #[inline(always)]
 pub fn complete<F: Family, W: World>(
@@ -48,18 +81,59 @@ pub fn complete<F: Family, W: World>(
     frame: &Frame<'_>,
     packet: &Packet<'_, F>,
 ) -> Result<(), Reason> {
-    if world.deferred() != deferred::COMPLETE {
-        return Ok(());
-    }
     let field = packet.checksum;
-    if is_none(packet, field.get())
-        || field.get() != pseudo_header::<F>(&packet.key, packet.length)
-    {
-        return Ok(());
-    }
-    let sum = sum(world, frame, packet).ok_or(Reason::ChecksumTooLong)?;
-    field.set(shown(packet, Be16::from_word(!sum.fold())));
+    let whole = completed::<F, W>(
+        world,
+        frame,
+        &packet.key,
+        packet.layout.l4,
+        packet.length,
+        field.get(),
+    )?;
+    field.set(whole);
     Ok(())
+}
+
+/// What the checksum field of a packet that goes on as it is shall hold. `length` bytes from `l4` on are the transport's.
+#[inline(always)]
+pub fn completed<F: Family, W: World>(
+    world: &W,
+    frame: &Frame<'_>,
+    key: &FlowKey,
+    l4: usize,
+    length: u16,
+    old: Be16,
+) -> Result<Be16, Reason> {
+    let udp = key.kind.protocol() == protocol::UDP;
+    if world.deferred() != deferred::COMPLETE
+        || udp && old == Be16([0; 2])
+        || old != pseudo_header::<F>(key, length)
+    {
+        return Ok(old);
+    }
+    let sum = world
+        .sum(frame, l4, length)
+        .ok_or(Reason::ChecksumTooLong)?;
+    Ok(shown(udp, Be16::from_word(!sum.fold())))
+}
+
+/// Whether the next sender still owes the checksum of the packet whose field is `old`, and whatever takes the packet's place
+/// must leave it so.
+#[inline(always)]
+pub fn is_owed<F: Family, W: World>(
+    world: &W,
+    frame: &Frame<'_>,
+    key: &FlowKey,
+    l4: usize,
+    length: u16,
+    old: Be16,
+) -> bool {
+    let pseudo = pseudo_header::<F>(key, length);
+    if world.deferred() == deferred::COMPLETE || old != pseudo {
+        return false;
+    }
+    let sum = world.sum(frame, l4, length);
+    !sum.is_some_and(|sum| is_complete(sum, pseudo))
 }
 
 /// The checksum of the translated packet: an update of the old one, unless the sender left it open.
@@ -74,25 +148,31 @@ fn translated<F: Family, W: World>(
     if is_none(packet, old) {
         return Ok(old);
     }
-    let change = addresses::<F>(&packet.key, &hop.key).ports(packet.key.ports, hop.key.ports);
+    let change =
+        addresses::<F>(Change::NONE, &packet.key, &hop.key).ports(packet.key.ports, hop.key.ports);
     let pseudo = pseudo_header::<F>(&packet.key, packet.length);
     if old != pseudo {
-        return Ok(shown(packet, change.apply(old)));
+        return Ok(shown(packet.is_udp(), change.apply(old)));
     }
     // The field equals the pseudo-header's sum: it is deferred, or one of the complete ones in 65,536.
     if world.deferred() == deferred::COMPLETE {
         // Either way the sum of the packet, with the pseudo-header's in that field, is what the
         // checksum has to be.
         let sum = sum(world, frame, packet).ok_or(Reason::ChecksumTooLong)?;
-        return Ok(shown(packet, change.apply(Be16::from_word(!sum.fold()))));
+        return Ok(shown(
+            packet.is_udp(),
+            change.apply(Be16::from_word(!sum.fold())),
+        ));
     }
     // A deferred one in 65,536 looks complete, too, so once is enough: who defers, defers always.
     if !hop.defers() {
         let sum = sum(world, frame, packet);
         if sum.is_some_and(|sum| is_complete(sum, pseudo)) {
-            return Ok(shown(packet, change.apply(old)));
+            return Ok(shown(packet.is_udp(), change.apply(old)));
         }
-        hop.note_deferral();
+        if !world.dry() {
+            hop.note_deferral();
+        }
     }
     Ok(pseudo_header::<F>(&hop.key, packet.length))
 }
@@ -110,8 +190,8 @@ fn is_none<F: Family>(packet: &Packet<'_, F>, checksum: Be16) -> bool {
 
 /// UDP shows a sum of zero as all ones, since zero says that there is none (RFC 768).
 #[inline(always)]
-fn shown<F: Family>(packet: &Packet<'_, F>, checksum: Be16) -> Be16 {
-    if packet.is_udp() && checksum == Be16([0; 2]) {
+pub fn shown(udp: bool, checksum: Be16) -> Be16 {
+    if udp && checksum == Be16([0; 2]) {
         Be16([0xff; 2])
     } else {
         checksum

@@ -179,6 +179,8 @@ pub trait World {
     fn reserve(&self, slot: u32, v6: bool) -> bool;
     /// [`crate::open::open`] for the packet in [`seen`](Self::seen): an [`crate::open::Answer`].
     fn open(&self) -> u64;
+    /// [`crate::open::direct`].
+    fn direct(&self) -> u64;
     /// [`crate::route::backend`].
     fn route_backend(&self, index: u32) -> u64;
     /// [`crate::route::client`].
@@ -189,8 +191,8 @@ pub trait World {
     fn locate(&self) -> u64;
     /// [`crate::balance::at`] that place.
     fn unusual(&self, place: Place, given: u64) -> u64;
-    /// [`crate::icmp::icmp`] for IPv6 or IPv4 at these places of the frame.
-    fn icmp(&self, l3: usize, l4: usize, v6: bool) -> Result<Reason, Reason>;
+    /// [`crate::icmp::icmp`] at that place.
+    fn icmp(&self, place: Place) -> u64;
     /// [`crate::tunnel::send`] to that backend of the packet in [`seen`](Self::seen).
     fn tunnel(&self, backend: u32) -> Result<(), Reason>;
     /// [`crate::reset::reset`] of the packet in [`seen`](Self::seen).

@@ -21,13 +21,6 @@ pub fn number(reason: u32) -> Result<Reason, Reason> {
     Reason::numbered(reason).ok_or(Reason::Contended)
 }
 
-#[inline(always)]
-fn reason(result: Result<Reason, Reason>) -> u32 {
-    match result {
-        Ok(reason) | Err(reason) => reason as u32,
-    }
-}
-
 /// Without a context, for functions that need none.
 const NOWHERE: Kernel = Kernel {
     context: core::ptr::null(),
@@ -55,6 +48,8 @@ functions! {
     fn xdplb_reserve_v6(slot: u32) -> u32 = u32::from(flow::reserve::<V6, Kernel>(&NOWHERE, slot));
     /// [`open::open`].
     fn xdplb_open() -> u64 = open::open(&NOWHERE);
+    /// [`open::direct`].
+    fn xdplb_direct() -> u64 = open::direct(&NOWHERE);
     /// [`route::backend`].
     fn xdplb_route_backend(context: *const xdp_md, index: u32) -> u64 = route::backend(&Kernel { context }, index);
     /// [`route::client`].
@@ -75,27 +70,27 @@ functions! {
         let (l3, l4) = bounded(l3, l4);
         balance::at::<V6, Kernel>(&Kernel { context }, l3, l4, protocol as u8, given)
     };
+    /// [`icmp::plain`].
+    fn xdplb_icmp_v4(context: *const xdp_md) -> u64 = icmp::plain::<V4, Kernel>(&Kernel { context });
+    /// [`icmp::plain`].
+    fn xdplb_icmp_v6(context: *const xdp_md) -> u64 = icmp::plain::<V6, Kernel>(&Kernel { context });
     /// [`icmp::icmp`].
-    fn xdplb_icmp(context: *const xdp_md, l3: u32, l4: u32, v6: u32) -> u32 = {
+    fn xdplb_unusual_icmp_v4(context: *const xdp_md, l3: u32, l4: u32) -> u64 = {
         let (l3, l4) = bounded(l3, l4);
-        let context = core::hint::black_box(context);
-        let (l3, l4, v6) = core::hint::black_box((l3, l4, v6));
-        reason(if v6 != 0 {
-            icmp::icmp::<V6, Kernel>(&Kernel { context }, l3, l4)
-        } else {
-            icmp::icmp::<V4, Kernel>(&Kernel { context }, l3, l4)
-        })
+        icmp::icmp::<V4, Kernel>(&Kernel { context }, l3, l4)
+    };
+    /// [`icmp::icmp`].
+    fn xdplb_unusual_icmp_v6(context: *const xdp_md, l3: u32, l4: u32) -> u64 = {
+        let (l3, l4) = bounded(l3, l4);
+        icmp::icmp::<V6, Kernel>(&Kernel { context }, l3, l4)
     };
     /// [`tunnel::send`].
-    fn xdplb_tunnel(context: *const xdp_md, backend: u32) -> u32 = match tunnel::send(&Kernel { context: core::hint::black_box(context) }, core::hint::black_box(backend)) {
+    fn xdplb_tunnel(context: *const xdp_md, backend: u32) -> u32 = match tunnel::send(&Kernel { context }, backend) {
         Ok(()) => DONE,
         Err(reason) => reason as u32,
     };
     /// [`reset::reset`].
-    fn xdplb_reset(context: *const xdp_md) -> u32 = {
-        let context = core::hint::black_box(context);
-        u32::from(reset::reset(&Kernel { context }))
-    };
+    fn xdplb_reset(context: *const xdp_md) -> u32 = u32::from(reset::reset(&Kernel { context }));
     /// [`watch::tell`].
     fn xdplb_tell(what: u32, number: u64) -> u32 = {
         // A function of its own is verified even where nothing calls it.

@@ -1,0 +1,364 @@
+//! What the data plane's tests share: addresses, packets, and an independent check of every checksum in a frame.
+#![allow(clippy::unwrap_used, dead_code)]
+
+use std::net::IpAddr;
+
+use etherparse::{PacketBuilder, checksum::Sum16BitWords};
+use xdplb_prog::abi::{Addr, Be16, Be32, Mac, MacWords, deferred};
+use xdplb_prog::counters::{Reason, Verdict};
+use xdplb_prog::model::{Model, Tables};
+use xdplb_prog::model_tables::{TestBackend, TestService};
+use xdplb_prog::world::Settings;
+
+pub const BALANCER_MAC: Mac = [2, 0, 0, 0, 0, 0xbb];
+pub const CLIENT_MAC: Mac = [2, 0, 0, 0, 0, 0xcc];
+pub const ROUTER_MAC: Mac = [2, 0, 0, 0, 0, 0xdd];
+
+/// A family's cast.
+#[derive(Clone, Copy, Debug)]
+pub struct Cast {
+    pub client: IpAddr,
+    pub vip: IpAddr,
+    pub balancer: IpAddr,
+    pub backends: [IpAddr; 2],
+    pub router: IpAddr,
+}
+
+pub fn v4() -> Cast {
+    let ip = |text: &str| text.parse().unwrap();
+    Cast {
+        client: ip("192.0.2.1"),
+        vip: ip("198.51.100.10"),
+        balancer: ip("10.0.0.9"),
+        backends: [ip("10.0.0.2"), ip("10.0.0.3")],
+        router: ip("203.0.113.7"),
+    }
+}
+pub fn v6() -> Cast {
+    let ip = |text: &str| text.parse().unwrap();
+    Cast {
+        client: ip("2001:db8:1::1"),
+        vip: ip("2001:db8:2::10"),
+        balancer: ip("2001:db8:3::9"),
+        backends: [ip("2001:db8:3::2"), ip("2001:db8:3::3")],
+        router: ip("2001:db8:4::7"),
+    }
+}
+pub fn casts() -> [Cast; 2] {
+    [v4(), v6()]
+}
+
+impl Cast {
+    pub fn is_v6(&self) -> bool {
+        self.vip.is_ipv6()
+    }
+    /// A NAT service on port 80 whose backends listen on 8000.
+    pub fn nat(&self) -> TestService {
+        TestService::new(
+            self.vip,
+            80,
+            &self.backends.map(|ip| TestBackend::new(ip, 8000)),
+        )
+    }
+    /// One of that mode whose backends listen on the service's port.
+    pub fn direct(&self, mode: u32) -> TestService {
+        TestService::new(
+            self.vip,
+            80,
+            &self.backends.map(|ip| TestBackend::new(ip, 0)),
+        )
+        .mode(mode)
+    }
+}
+
+pub fn settings() -> Settings {
+    let IpAddr::V4(v4) = v4().balancer else {
+        unreachable!()
+    };
+    Settings {
+        balancer_v4: Be32(v4.octets()),
+        balancer_v6: Addr::from(v6().balancer),
+        balancer_mac: MacWords::from(BALANCER_MAC),
+        slots: 64,
+        buckets: 16,
+        seed: 0x5eed,
+        ticks_per_second: 100,
+        mtu: 1500,
+        tunnel_v4: [
+            u32::from_ne_bytes([172, 16, 0, 0]),
+            u32::from_ne_bytes([255, 255, 0, 0]),
+        ],
+        tunnel_v6: u64::from_ne_bytes([1, 0, 0, 0, 0, 0, 0, 0]),
+        deferred: deferred::COMPLETE,
+        perfmon: 1,
+        frags: 0,
+        trace: 0,
+        watch: 0,
+        dry: 0,
+    }
+}
+
+pub fn model(services: &[TestService]) -> Model {
+    Model::new(settings(), Tables::of(services))
+}
+
+/// Sends a frame through; the verdict must be the reason's, which must be counted once more.
+#[track_caller]
+pub fn send(model: &Model, frame: &[u8], reason: Reason) -> Vec<u8> {
+    let before = model.counted(reason);
+    let mut out = frame.to_vec();
+    let verdict = model.receive(&mut out);
+    let counters = model.counters.borrow().clone();
+    assert_eq!(
+        model.counted(reason),
+        before + 1,
+        "{reason:?}; {counters:?}"
+    );
+    assert_eq!(verdict, reason.verdict());
+    if verdict != Verdict::Tx {
+        assert_eq!(out, frame, "{reason:?} changed the frame");
+    }
+    out
+}
+
+/// The tags of a frame.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Tags {
+    None,
+    Vlan,
+    QinQ,
+}
+pub const TAGS: [Tags; 3] = [Tags::None, Tags::Vlan, Tags::QinQ];
+
+/// An Ethernet frame around an IP packet.
+pub fn frame(from: Mac, to: Mac, tags: Tags, ip: &[u8]) -> Vec<u8> {
+    let mut frame = [to, from].concat();
+    match tags {
+        Tags::None => {}
+        Tags::Vlan => frame.extend([0x81, 0, 0x20, 5]),
+        Tags::QinQ => frame.extend([0x88, 0xa8, 0, 7, 0x81, 0, 0x60, 9]),
+    }
+    frame.extend(if ip[0] >> 4 == 4 {
+        [8, 0]
+    } else {
+        [0x86, 0xdd]
+    });
+    frame.extend(ip);
+    frame
+}
+
+/// Where IP begins.
+pub fn l3(frame: &[u8]) -> usize {
+    let mut at = 12;
+    while matches!(frame[at..at + 2], [0x81, 0] | [0x88, 0xa8]) {
+        at += 4;
+    }
+    at + 2
+}
+pub fn ip(frame: &[u8]) -> &[u8] {
+    &frame[l3(frame)..]
+}
+pub fn macs(frame: &[u8]) -> (Mac, Mac) {
+    (
+        frame[6..12].try_into().unwrap(),
+        frame[..6].try_into().unwrap(),
+    )
+}
+
+/// A sender's TCP flags.
+#[derive(Clone, Copy, Debug)]
+pub enum Segment {
+    Syn,
+    SynAck,
+    Ack,
+    Fin,
+    Rst,
+}
+
+/// An IP packet.
+pub fn tcp(from: (IpAddr, u16), to: (IpAddr, u16), segment: Segment, data: &[u8]) -> Vec<u8> {
+    let builder = ip_builder(from.0, to.0, 63).tcp(from.1, to.1, 1000, 512);
+    let builder = match segment {
+        Segment::Syn => builder.syn(),
+        Segment::SynAck => builder.syn().ack(77),
+        Segment::Ack => builder.ack(77),
+        Segment::Fin => builder.fin().ack(77),
+        Segment::Rst => builder.rst().ack(77),
+    };
+    let mut packet = Vec::new();
+    builder.write(&mut packet, data).unwrap();
+    packet
+}
+pub fn udp(from: (IpAddr, u16), to: (IpAddr, u16), data: &[u8]) -> Vec<u8> {
+    let mut packet = Vec::new();
+    let builder = ip_builder(from.0, to.0, 63).udp(from.1, to.1);
+    builder.write(&mut packet, data).unwrap();
+    packet
+}
+/// An ICMP message: type, code, the other four bytes, and what follows.
+pub fn icmp(from: IpAddr, to: IpAddr, kind: (u8, u8), rest: [u8; 4], data: &[u8]) -> Vec<u8> {
+    let mut packet = Vec::new();
+    let builder = ip_builder(from, to, 63);
+    if from.is_ipv4() {
+        let builder = builder.icmpv4_raw(kind.0, kind.1, rest);
+        builder.write(&mut packet, data).unwrap();
+    } else {
+        let builder = builder.icmpv6_raw(kind.0, kind.1, rest);
+        builder.write(&mut packet, data).unwrap();
+    }
+    packet
+}
+fn ip_builder(
+    from: IpAddr,
+    to: IpAddr,
+    hops: u8,
+) -> etherparse::PacketBuilderStep<etherparse::IpHeaders> {
+    match (from, to) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => PacketBuilder::ipv4(from.octets(), to.octets(), hops),
+        (IpAddr::V6(from), IpAddr::V6(to)) => PacketBuilder::ipv6(from.octets(), to.octets(), hops),
+        _ => panic!("two families"),
+    }
+}
+
+/// What an IP packet says, and proof that its checksums are right: of every header, outer and inner, quoted or tunnelled.
+#[derive(Clone, Debug)]
+pub struct Read {
+    pub source: IpAddr,
+    pub destination: IpAddr,
+    pub hops: u8,
+    pub protocol: u8,
+    /// Header and all that IP says belongs to it.
+    pub bytes: Vec<u8>,
+    /// What follows the header.
+    pub payload: Vec<u8>,
+}
+
+impl Read {
+    pub fn port(&self, at: usize) -> u16 {
+        u16::from_be_bytes([self.payload[at], self.payload[at + 1]])
+    }
+    pub fn from(&self) -> (IpAddr, u16) {
+        (self.source, self.port(0))
+    }
+    pub fn to(&self) -> (IpAddr, u16) {
+        (self.destination, self.port(2))
+    }
+    /// The packet that an ICMP error quotes or a tunnel carries. Quoted ones may be cut short.
+    pub fn inner(&self) -> Read {
+        match self.protocol {
+            1 | 58 => headers(&self.payload[8..], Whole::No),
+            _ => read(&self.payload),
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Whole {
+    Yes,
+    No,
+}
+
+/// Reads a packet and checks all of it.
+#[track_caller]
+pub fn read(packet: &[u8]) -> Read {
+    let read = headers(packet, Whole::Yes);
+    check(&read);
+    if matches!(read.protocol, 4 | 41) {
+        self::read(&read.payload);
+    }
+    let is_error = match read.protocol {
+        1 => matches!(read.payload[0], 3 | 4 | 11 | 12),
+        58 => read.payload[0] < 128,
+        _ => false,
+    };
+    if is_error {
+        let quoted = headers(&read.payload[8..], Whole::No);
+        if quoted.bytes.len() == read.payload.len() - 8
+            && quoted.bytes.len() == total(&quoted.bytes)
+        {
+            check(&quoted);
+        }
+    }
+    read
+}
+
+fn total(packet: &[u8]) -> usize {
+    if packet[0] >> 4 == 4 {
+        usize::from(u16::from_be_bytes([packet[2], packet[3]]))
+    } else {
+        40 + usize::from(u16::from_be_bytes([packet[4], packet[5]]))
+    }
+}
+
+#[track_caller]
+fn headers(packet: &[u8], whole: Whole) -> Read {
+    let is_v4 = packet[0] >> 4 == 4;
+    let total = total(packet);
+    if whole == Whole::Yes {
+        assert!(packet.len() >= total, "{} < {total}", packet.len());
+    }
+    let bytes = packet[..total.min(packet.len())].to_vec();
+    if is_v4 {
+        let header = usize::from(packet[0] & 15) * 4;
+        let sum = Sum16BitWords::new().add_slice(&packet[..header]);
+        assert_eq!(sum.ones_complement(), 0, "IPv4 header's checksum");
+        Read {
+            source: IpAddr::from(<[u8; 4]>::try_from(&packet[12..16]).unwrap()),
+            destination: IpAddr::from(<[u8; 4]>::try_from(&packet[16..20]).unwrap()),
+            hops: packet[8],
+            protocol: packet[9],
+            payload: bytes[header..].to_vec(),
+            bytes,
+        }
+    } else {
+        assert_eq!(packet[0] >> 4, 6);
+        Read {
+            source: IpAddr::from(<[u8; 16]>::try_from(&packet[8..24]).unwrap()),
+            destination: IpAddr::from(<[u8; 16]>::try_from(&packet[24..40]).unwrap()),
+            hops: packet[7],
+            protocol: packet[6],
+            payload: bytes[40..].to_vec(),
+            bytes,
+        }
+    }
+}
+
+/// The sum of the pseudo-header.
+fn pseudo(read: &Read, length: usize) -> Sum16BitWords {
+    let octets = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    };
+    Sum16BitWords::new()
+        .add_slice(&octets(read.source))
+        .add_slice(&octets(read.destination))
+        .add_2bytes([0, read.protocol])
+        .add_2bytes((length as u16).to_be_bytes())
+}
+
+/// What a deferred checksum field holds.
+pub fn deferred_sum(packet: &[u8]) -> Be16 {
+    let read = headers(packet, Whole::Yes);
+    Be16((!pseudo(&read, read.payload.len()).ones_complement()).to_ne_bytes())
+}
+
+/// Leaves a TCP segment's or UDP datagram's checksum to hardware.
+pub fn defer(packet: &mut [u8]) {
+    let Be16(sum) = deferred_sum(packet);
+    let read = headers(packet, Whole::Yes);
+    let at = packet.len() - read.payload.len() + if read.protocol == 6 { 16 } else { 6 };
+    packet[at..at + 2].copy_from_slice(&sum);
+}
+
+/// The transport's checksum.
+#[track_caller]
+fn check(read: &Read) {
+    let sum = match read.protocol {
+        17 if read.payload[6..8] == [0, 0] => return,
+        6 | 17 | 58 => pseudo(read, read.payload.len()),
+        1 => Sum16BitWords::new(),
+        _ => return,
+    };
+    let sum = sum.add_slice(&read.payload).ones_complement();
+    assert_eq!(sum, 0, "checksum of protocol {}", read.protocol);
+}
