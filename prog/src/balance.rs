@@ -6,7 +6,7 @@ use crate::family::{Family, V4, V6};
 use crate::flow::{self, Hop, Slot};
 use crate::index::{Found, Hash};
 use crate::open::Answer;
-use crate::packet::{Ethernet, Extension, Frame, Ipv4, Ipv6, Layout, Packet, Vlan, parse};
+use crate::packet::{Ethernet, Extension, Frame, Ipv4, Ipv6, Packet, Transport, Vlan, parse};
 use crate::state::State;
 use crate::watch::{Tell, told};
 use crate::world::{Line, World};
@@ -36,17 +36,19 @@ fn forward<W: World>(world: &W, frame: &Frame<'_>, bytes: u64) -> Result<Reason,
     // parse
     let place = parse_ip(world, frame)?;
     // classify, rewrite
-    let mut step = Step::decode(if place.is_icmp() {
-        world.icmp(place)
-    } else {
-        transport(world, place, Given::Nothing)
-    });
+    let mut step = Step::decode(go(world, place, Given::Nothing));
     if step == Step::New {
         // pick
-        step = match Answer::decode(world.open()) {
-            Answer::Slot(slot) => Step::decode(transport(world, place, Given::Slot(slot))),
-            Answer::Direct(backend) => {
-                Step::decode(transport(world, place, Given::Backend(backend)))
+        let answer = if place.is_icmp() {
+            world.direct()
+        } else {
+            world.open()
+        };
+        step = match Answer::decode(answer) {
+            Answer::Slot(slot) => Step::decode(go(world, place, Given::Slot(slot))),
+            Answer::Direct(backend) => Step::decode(go(world, place, Given::Backend(backend))),
+            Answer::Tunnel(backend) if place.is_icmp() => {
+                Step::Tunnel(backend, Reason::ErrorToBackend)
             }
             Answer::Tunnel(backend) => Step::Tunnel(backend, Reason::Stateless),
             Answer::Exit(reason) => Step::Done(reason),
@@ -69,13 +71,12 @@ fn forward<W: World>(world: &W, frame: &Frame<'_>, bytes: u64) -> Result<Reason,
     }
 }
 
-/// TCP and UDP: where constants say, or wherever.
 #[inline(always)]
-fn transport<W: World>(world: &W, place: Place, given: Given) -> u64 {
-    if place.is_plain() {
-        world.plain(place.v6, given.encode())
+fn go<W: World>(world: &W, place: Place, given: Given) -> u64 {
+    if place.is_icmp() {
+        world.icmp(place, given.encode())
     } else {
-        world.unusual(place, given.encode())
+        world.transport(place, given.encode())
     }
 }
 
@@ -190,23 +191,17 @@ fn parse_ip<W: World>(world: &W, frame: &Frame<'_>) -> Result<Place, Reason> {
 /// Where the IP header begins without VLAN tags.
 const L3: usize = size_of::<Ethernet>();
 
-/// A packet without VLAN tags, IP options, extension headers: everything lies where constants say.
+/// A TCP segment or UDP datagram without VLAN tags, IP options, extension headers: everything lies where constants say.
 /// A [`Step`]; `given` is a [`Given`].
 #[inline(always)]
-pub fn plain<F: Family, W: World>(world: &W, given: u64) -> u64 {
-    let ip: Option<&F::Ip> = world.frame().at(L3);
-    let Some(ip) = ip else {
-        return Step::Done(Reason::Truncated).encode();
-    };
-    let protocol = F::protocol(ip);
-    at::<F, W>(world, L3, L3 + F::HEADER, protocol, given)
+pub fn plain<F: Family, T: Transport, W: World>(world: &W, given: u64) -> u64 {
+    at::<F, T, W>(world, L3, L3 + F::HEADER, given)
 }
 
-/// A TCP segment or UDP datagram whose headers lie there. A [`Step`]; `given` is a [`Given`].
+/// One whose headers lie there. A [`Step`]; `given` is a [`Given`].
 #[inline(always)]
-pub fn at<F: Family, W: World>(world: &W, l3: usize, l4: usize, protocol: u8, given: u64) -> u64 {
-    let layout = Layout { l3, l4, protocol };
-    let step = match packet::<F, W>(world, layout, Given::decode(given)) {
+pub fn at<F: Family, T: Transport, W: World>(world: &W, l3: usize, l4: usize, given: u64) -> u64 {
+    let step = match packet::<F, T, W>(world, l3, l4, Given::decode(given)) {
         Ok(step) => step,
         Err(reason) => Step::Done(reason),
     };
@@ -300,6 +295,10 @@ pub fn locate<W: World>(world: &W) -> Result<Place, Reason> {
     let frame = world.frame();
     let ethernet: &Ethernet = frame.at(0).ok_or(Reason::Truncated)?;
     let mut ethertype = ethernet.ethertype.get();
+    if !world.points_anywhere() {
+        // Without tags a constant says where IP is.
+        return network(world, &frame, ethertype, L3);
+    }
     let mut l3 = L3;
     // One tag, or two (802.1ad "QinQ").
     let mut tags = 0;
@@ -309,6 +308,17 @@ pub fn locate<W: World>(world: &W) -> Result<Place, Reason> {
         l3 += size_of::<Vlan>();
         tags += 1;
     }
+    network(world, &frame, ethertype, l3)
+}
+
+/// What the IP header at `l3` leads to.
+#[inline(always)]
+fn network<W: World>(
+    world: &W,
+    frame: &Frame<'_>,
+    ethertype: Be16,
+    l3: usize,
+) -> Result<Place, Reason> {
     let (header, protocol, v6) = if ethertype == V4::ETHERTYPE {
         let ip: &Ipv4 = frame.at(l3).ok_or(Reason::Truncated)?;
         let version_ihl = ip.version_ihl.get();
@@ -325,8 +335,10 @@ pub fn locate<W: World>(world: &W) -> Result<Place, Reason> {
         if version(ip) != 6 {
             return Err(Reason::Malformed);
         }
-        let (header, protocol) = extensions(world, &frame, ip, l3)?;
+        let (header, protocol) = extensions(world, frame, ip, l3)?;
         (header, protocol, true)
+    } else if is_vlan(ethertype) {
+        return Err(Reason::Unusual);
     } else {
         return Err(Reason::NotIp);
     };
@@ -375,14 +387,15 @@ fn extensions<W: World>(
 
 /// The path of a TCP segment or UDP datagram.
 #[inline(always)]
-fn packet<F: Family, W: World>(
+fn packet<F: Family, T: Transport, W: World>(
     world: &W,
-    layout: Layout,
+    l3: usize,
+    l4: usize,
     given: Given,
 ) -> Result<Step, Reason> {
     let frame = world.frame();
     let bytes = world.length(&frame);
-    let packet = parse::<F>(&frame, layout, bytes)?;
+    let packet = parse::<F, T>(&frame, l3, l4, bytes)?;
     let (hop, reason) = match given {
         Given::Backend(backend) => {
             return direct(world, &frame, &packet, backend, Reason::Stateless, bytes);
@@ -397,7 +410,7 @@ fn packet<F: Family, W: World>(
             (hop, Reason::Opened)
         }
         Given::Nothing => {
-            trace(world, Line::Headers, layout.l3, F::V6);
+            trace(world, Line::Headers, l3, F::V6);
             let hash = Hash::of::<F>(&packet.key, world.seed());
             let Some(hop) = known::<F, W>(world, &packet.key, hash) else {
                 keep(world, &packet, hash, bytes);
@@ -450,7 +463,7 @@ fn known<F: Family, W: World>(world: &W, key: &FlowKey, hash: Hash) -> Option<Ho
 
 /// Puts the packet where functions of their own find it.
 #[inline(always)]
-pub fn keep<F: Family, W: World>(world: &W, packet: &Packet<'_, F>, hash: Hash, bytes: u64) {
+pub fn keep<F: Family, T: Transport, W: World>(world: &W, packet: &Packet<'_, F, T>, hash: Hash, bytes: u64) {
     let seen = world.seen();
     if seen.is_null() {
         return;
@@ -459,10 +472,10 @@ pub fn keep<F: Family, W: World>(world: &W, packet: &Packet<'_, F>, hash: Hash, 
         key: packet.key,
         hash: hash.0,
         source_mac: packet.ethernet.source.get().words().packed(),
-        l3: packet.layout.l3 as u32,
-        l4: packet.layout.l4 as u32,
+        l3: packet.l3 as u32,
+        l4: packet.l4 as u32,
         length: u32::from(packet.length),
-        flags: u32::from(packet.flags),
+        flags: u32::from(T::flags(packet.header)),
         hops: u32::from(F::hops(packet.ip)),
         bytes: bytes as u32,
     };
@@ -472,10 +485,10 @@ pub fn keep<F: Family, W: World>(world: &W, packet: &Packet<'_, F>, hash: Hash, 
 
 /// Rewrites and transmits a packet of a flow.
 #[inline(always)]
-fn send<F: Family, W: World>(
+fn send<F: Family, T: Transport, W: World>(
     world: &W,
     frame: &Frame<'_>,
-    packet: &Packet<'_, F>,
+    packet: &Packet<'_, F, T>,
     hop: &Hop,
     reason: Reason,
     bytes: u64,
@@ -484,7 +497,7 @@ fn send<F: Family, W: World>(
     if one_way == 0 && F::hops(packet.ip) <= 1 {
         return Err(Reason::TtlExpired);
     }
-    let (flags, source) = (packet.flags, packet.ethernet.source.get());
+    let (flags, source) = (T::flags(packet.header), packet.ethernet.source.get());
     if reason != Reason::Opened && !world.dry() {
         flow::note(world, hop, flags, source.words());
     }
@@ -506,21 +519,21 @@ fn send<F: Family, W: World>(
         Direction::Request => Line::FromClient,
         Direction::Reply => Line::FromBackend,
     };
-    trace(world, line, packet.layout.l3, F::V6);
+    trace(world, line, packet.l3, F::V6);
     rewrite::nat(world, frame, packet, hop)?;
     rewrite::macs(packet.ethernet, to, from);
     told(world, Tell::Sent, mac);
-    trace(world, Line::Redirecting, packet.layout.l3, F::V6);
+    trace(world, Line::Redirecting, packet.l3, F::V6);
     world.count_backend(hop.backend, reason, bytes);
     Ok(Step::Done(reason))
 }
 
 /// Direct return: on with new Ethernet addresses, and nothing else.
 #[inline(always)]
-fn direct<F: Family, W: World>(
+fn direct<F: Family, T: Transport, W: World>(
     world: &W,
     frame: &Frame<'_>,
-    packet: &Packet<'_, F>,
+    packet: &Packet<'_, F, T>,
     backend: u32,
     reason: Reason,
     bytes: u64,

@@ -10,15 +10,14 @@
 //! ```
 
 use crate::abi::{Be16, Direction, FlowKey, MacWords, Ports, Seen, ServiceKey, mode, protocol};
-use crate::balance::Step;
+use crate::balance::{Given, Step};
 use crate::checksum::Change;
 use crate::counters::Reason;
 use crate::family::{Family, HOPS, addresses};
 use crate::flow::{self, Hop};
 use crate::index::Hash;
-use crate::open::Answer;
 use crate::packet::{
-    Checksum, Ethernet, Frame, Icmp, PortsHeader, checksum_at, l3_bounded, l4_bounded,
+    Checksum, Ethernet, Frame, Icmp, PortsHeader, checksum_at,
 };
 use crate::state::State;
 use crate::watch::{Tell, told};
@@ -26,9 +25,10 @@ use crate::world::World;
 use crate::{rewrite, route};
 
 /// The path of an ICMP message, whose IP header at `l3` is known to be whole and to lead to it at `l4`: a [`Step`].
+/// `given` is a [`Given`]: nothing, or the backend of an error that is about no recorded flow.
 #[inline(always)]
-pub fn icmp<F: Family, W: World>(world: &W, l3: usize, l4: usize) -> u64 {
-    let step = match message::<F, W>(world, l3_bounded(l3), l4_bounded(l4)) {
+pub fn icmp<F: Family, W: World>(world: &W, l3: usize, l4: usize, given: u64) -> u64 {
+    let step = match message::<F, W>(world, l3, l4, Given::decode(given)) {
         Ok(step) => step,
         Err(reason) => Step::Done(reason),
     };
@@ -37,9 +37,9 @@ pub fn icmp<F: Family, W: World>(world: &W, l3: usize, l4: usize) -> u64 {
 
 /// The same where constants say where it lies.
 #[inline(always)]
-pub fn plain<F: Family, W: World>(world: &W) -> u64 {
+pub fn plain<F: Family, W: World>(world: &W, given: u64) -> u64 {
     const L3: usize = size_of::<Ethernet>();
-    icmp::<F, W>(world, L3, L3 + F::HEADER)
+    icmp::<F, W>(world, L3, L3 + F::HEADER, given)
 }
 
 /// A message whose headers are whole.
@@ -57,7 +57,12 @@ struct Message<'a, F: Family> {
 }
 
 #[inline(always)]
-fn message<F: Family, W: World>(world: &W, l3: usize, l4: usize) -> Result<Step, Reason> {
+fn message<F: Family, W: World>(
+    world: &W,
+    l3: usize,
+    l4: usize,
+    given: Given,
+) -> Result<Step, Reason> {
     let frame = world.frame();
     let ethernet: &Ethernet = frame.at(0).ok_or(Reason::Truncated)?;
     let ip: &F::Ip = frame.at(l3).ok_or(Reason::Truncated)?;
@@ -79,7 +84,9 @@ fn message<F: Family, W: World>(world: &W, l3: usize, l4: usize) -> Result<Step,
         l4,
         end,
     };
-    if kind == F::ECHO {
+    if let Given::Backend(backend) = given {
+        pass_on(world, &message, backend)
+    } else if kind == F::ECHO {
         echo(world, &message)
     } else if F::is_error(kind) {
         error(world, &message)
@@ -188,11 +195,7 @@ fn error<F: Family, W: World>(world: &W, message: &Message<'_, F>) -> Result<Ste
         // A service that answers directly has it in another balancer's table, or in none, and the Maglev table says the
         // backend.
         keep(world, message, &answer);
-        return match Answer::decode(world.direct()) {
-            Answer::Direct(backend) => pass_on(world, message, backend),
-            Answer::Tunnel(backend) => Ok(tunnel::<F, W>(world, backend)),
-            Answer::Slot(_) | Answer::Exit(_) | Answer::Reset(..) => Err(Reason::OtherIcmp),
-        };
+        return Ok(Step::New);
     };
     let tell = match hop.direction {
         Direction::Request => Tell::Request,

@@ -4,14 +4,10 @@ pub mod functions;
 mod sum;
 mod trace;
 
-use functions::{
-    number, xdplb_direct, xdplb_end, xdplb_icmp_v4, xdplb_icmp_v6, xdplb_locate, xdplb_open, xdplb_plain_v4, xdplb_plain_v6,
-    xdplb_publish, xdplb_reserve_v4, xdplb_reserve_v6, xdplb_reset, xdplb_route_backend,
-    xdplb_route_client, xdplb_search, xdplb_tell, xdplb_tunnel, xdplb_unusual_icmp_v4, xdplb_unusual_icmp_v6, xdplb_unusual_v4, xdplb_unusual_v6,
-    xdplb_watch,
-};
+use functions::*;
 use xdplb_prog::abi::{
     Addr, Backend, Be32, Block, Bucket, Connection, Event, MacWords, Seen, Service, ServiceKey,
+    protocol,
 };
 use xdplb_prog::balance::Place;
 use xdplb_prog::checksum::Sum;
@@ -217,40 +213,38 @@ impl World for Kernel {
         xdplb_route_client(self.context, slot)
     }
     #[inline(always)]
-    fn plain(&self, v6: bool, given: u64) -> u64 {
-        if v6 {
-            xdplb_plain_v6(self.context, given)
-        } else {
-            xdplb_plain_v4(self.context, given)
-        }
-    }
-    #[inline(always)]
     fn locate(&self) -> u64 {
         xdplb_locate(self.context)
     }
     #[inline(always)]
-    fn unusual(&self, place: Place, given: u64) -> u64 {
-        let (l3, l4, protocol) = (place.l3 as u32, place.l4 as u32, u32::from(place.protocol));
-        if place.v6 {
-            xdplb_unusual_v6(self.context, l3, l4, protocol, given)
-        } else {
-            xdplb_unusual_v4(self.context, l3, l4, protocol, given)
+    fn transport(&self, place: Place, given: u64) -> u64 {
+        let context = self.context;
+        let (l3, l4) = (place.l3 as u32, place.l4 as u32);
+        match (place.is_plain(), place.v6, place.protocol == protocol::UDP) {
+            (true, false, false) => xdplb_tcp_v4(context, given),
+            (true, false, true) => xdplb_udp_v4(context, given),
+            (true, true, false) => xdplb_tcp_v6(context, given),
+            (true, true, true) => xdplb_udp_v6(context, given),
+            (false, false, false) => xdplb_unusual_tcp_v4(context, l3, l4, given),
+            (false, false, true) => xdplb_unusual_udp_v4(context, l3, l4, given),
+            (false, true, false) => xdplb_unusual_tcp_v6(context, l3, l4, given),
+            (false, true, true) => xdplb_unusual_udp_v6(context, l3, l4, given),
         }
     }
     #[inline(always)]
-    fn icmp(&self, place: Place) -> u64 {
+    fn icmp(&self, place: Place, given: u64) -> u64 {
         let (l3, l4) = (place.l3 as u32, place.l4 as u32);
         match (place.is_plain(), place.v6) {
-            (true, false) => xdplb_icmp_v4(self.context),
-            (true, true) => xdplb_icmp_v6(self.context),
-            (false, false) => xdplb_unusual_icmp_v4(self.context, l3, l4),
-            (false, true) => xdplb_unusual_icmp_v6(self.context, l3, l4),
+            (true, false) => xdplb_icmp_v4(self.context, given),
+            (true, true) => xdplb_icmp_v6(self.context, given),
+            (false, false) => xdplb_unusual_icmp_v4(self.context, l3, l4, given),
+            (false, true) => xdplb_unusual_icmp_v6(self.context, l3, l4, given),
         }
     }
     #[inline(always)]
     fn tunnel(&self, backend: u32) -> Result<(), Reason> {
         match xdplb_tunnel(self.context, backend) {
-            functions::DONE => Ok(()),
+            DONE => Ok(()),
             reason => number(reason).and_then(Err),
         }
     }

@@ -8,14 +8,14 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::abi::{
     Addr, Backend, BackendCount, Be32, Block, Bucket, Connection, Count, Event, FlowKey, Kind,
-    MacWords, Ports, Seen, Service, ServiceCount, ServiceKey, bpf_spin_lock,
+    MacWords, Ports, Seen, Service, ServiceCount, ServiceKey, bpf_spin_lock, protocol,
 };
 use crate::balance::{self, Place, balance};
 use crate::checksum::Sum;
 use crate::counters::{Reason, Verdict};
 use crate::family::{V4, V6};
 use crate::flow::{self, Slot};
-use crate::packet::Frame;
+use crate::packet::{Frame, OverTcp, OverUdp};
 use crate::rewrite::LONGEST_SUM;
 use crate::state::State;
 use crate::watch::{self, Tell};
@@ -325,34 +325,23 @@ impl World for Model {
     fn route_client(&self, slot: u32) -> u64 {
         route::client(self, slot)
     }
-    fn plain(&self, v6: bool, given: u64) -> u64 {
-        if v6 {
-            balance::plain::<V6, Self>(self, given)
-        } else {
-            balance::plain::<V4, Self>(self, given)
-        }
-    }
     fn locate(&self) -> u64 {
         Place::encode(balance::locate(self))
     }
-    fn unusual(&self, place: Place, given: u64) -> u64 {
-        let Place {
-            l3,
-            l4,
-            protocol,
-            v6,
-        } = place;
-        if v6 {
-            balance::at::<V6, Self>(self, l3, l4, protocol, given)
-        } else {
-            balance::at::<V4, Self>(self, l3, l4, protocol, given)
+    fn transport(&self, place: Place, given: u64) -> u64 {
+        let Place { l3, l4, .. } = place;
+        match (place.v6, place.protocol == protocol::UDP) {
+            (false, false) => balance::at::<V4, OverTcp, Self>(self, l3, l4, given),
+            (false, true) => balance::at::<V4, OverUdp, Self>(self, l3, l4, given),
+            (true, false) => balance::at::<V6, OverTcp, Self>(self, l3, l4, given),
+            (true, true) => balance::at::<V6, OverUdp, Self>(self, l3, l4, given),
         }
     }
-    fn icmp(&self, place: Place) -> u64 {
+    fn icmp(&self, place: Place, given: u64) -> u64 {
         if place.v6 {
-            icmp::icmp::<V6, Self>(self, place.l3, place.l4)
+            icmp::icmp::<V6, Self>(self, place.l3, place.l4, given)
         } else {
-            icmp::icmp::<V4, Self>(self, place.l3, place.l4)
+            icmp::icmp::<V4, Self>(self, place.l3, place.l4, given)
         }
     }
     fn tunnel(&self, backend: u32) -> Result<(), Reason> {

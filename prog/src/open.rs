@@ -105,26 +105,34 @@ fn find<F: Family, W: World>(world: &W, seen: &Seen) -> Result<Answer, Answer> {
     opened
 }
 
-/// The backend of the flow in [`World::seen`] if it is one that is answered directly, whether or not it has a record: an
-/// [`Answer`].
+/// The backend of the flow in [`World::seen`] if it is one that is answered directly, whether or not it has a record, for an
+/// ICMP error about it: an [`Answer`]. By a tunnel it is sent as ICMP.
 #[inline(always)]
 pub fn direct<W: World>(world: &W) -> u64 {
+    const NO: u64 = Answer::Exit(Reason::OtherIcmp).encode();
     // SAFETY: null or this CPU's own room, which nobody else uses while a packet is under way.
-    let seen: Option<&Seen> = unsafe { world.seen().as_ref() };
-    let answer = seen.and_then(|seen| {
-        let service = service::of(world, &seen.key)?;
-        let mode = service.mode;
-        if mode != mode::DSR && mode != mode::IPIP {
-            return None;
+    let Some(seen) = (unsafe { world.seen().as_mut() }) else {
+        return NO;
+    };
+    let Some(service) = service::of(world, &seen.key) else {
+        return NO;
+    };
+    let mode = service.mode;
+    if mode != mode::DSR && mode != mode::IPIP {
+        return NO;
+    }
+    match service::pick(world, service, pick::hash(&seen.key)) {
+        Some(backend) if mode == mode::DSR => Answer::Direct(backend).encode(),
+        Some(backend) => {
+            seen.key.kind = if seen.key.kind.is_v6() {
+                V6::kind(V6::ICMP)
+            } else {
+                V4::kind(V4::ICMP)
+            };
+            Answer::Tunnel(backend).encode()
         }
-        let backend = service::pick(world, service, pick::hash(&seen.key))?;
-        Some(if mode == mode::DSR {
-            Answer::Direct(backend)
-        } else {
-            Answer::Tunnel(backend)
-        })
-    });
-    answer.unwrap_or(Answer::Exit(Reason::OtherIcmp)).encode()
+        None => NO,
+    }
 }
 
 /// Refuses a new flow: TCP by an RST to an opening packet, the rest by silence.

@@ -268,85 +268,118 @@ pub const fn l4_bounded(l4: usize) -> usize {
     l4 & 0x3fff
 }
 
-/// Where things lie in a frame. Constants for the usual one, so that the compiler folds them.
+/// TCP or UDP. What forwards packets is compiled for each by itself: which of the two a packet is, is asked once, and where
+/// its checksum lies is then a constant.
+pub trait Transport: Copy {
+    /// Its header.
+    type Header: Header;
+    /// Its protocol number.
+    const NUMBER: u8;
+    /// Whether it is UDP.
+    const UDP: bool;
+
+    /// The checksum's field.
+    fn checksum(header: &Self::Header) -> &Cell<Be16>;
+    /// TCP's flags; none for UDP.
+    fn flags(header: &Self::Header) -> u8;
+    /// How many of the `length` bytes that IP gives it are its own; None where its header says nonsense.
+    fn own(header: &Self::Header, length: u16) -> Option<u16>;
+}
+
+/// TCP.
 #[derive(Clone, Copy)]
-pub struct Layout {
-    /// Where the IP header begins: 14, more with VLAN tags.
-    pub l3: usize,
-    /// Where the transport's header begins.
-    pub l4: usize,
-    /// The transport's protocol number.
-    pub protocol: u8,
+pub struct OverTcp;
+/// UDP.
+#[derive(Clone, Copy)]
+pub struct OverUdp;
+
+impl Transport for OverTcp {
+    type Header = Tcp;
+    const NUMBER: u8 = protocol::TCP;
+    const UDP: bool = false;
+
+    #[inline(always)]
+    fn checksum(tcp: &Tcp) -> &Cell<Be16> {
+        &tcp.checksum
+    }
+    #[inline(always)]
+    fn flags(tcp: &Tcp) -> u8 {
+        tcp.flags.get()
+    }
+    #[inline(always)]
+    fn own(tcp: &Tcp, length: u16) -> Option<u16> {
+        let header = u16::from(tcp.data_offset.get() >> 4) * 4;
+        (header >= size_of::<Tcp>() as u16 && header <= length).then_some(length)
+    }
+}
+
+impl Transport for OverUdp {
+    type Header = Udp;
+    const NUMBER: u8 = protocol::UDP;
+    const UDP: bool = true;
+
+    #[inline(always)]
+    fn checksum(udp: &Udp) -> &Cell<Be16> {
+        &udp.checksum
+    }
+    #[inline(always)]
+    fn flags(_: &Udp) -> u8 {
+        0
+    }
+    #[inline(always)]
+    fn own(udp: &Udp, length: u16) -> Option<u16> {
+        // It may be shorter than IP says; it is what the checksum is of (RFC 768).
+        let own = udp.length.get().get();
+        (own >= size_of::<Udp>() as u16 && own <= length).then_some(own)
+    }
 }
 
 /// A TCP segment or UDP datagram whose headers are whole and whose data the frame holds to the last byte.
-pub struct Packet<'a, F: Family> {
+pub struct Packet<'a, F: Family, T: Transport> {
     /// Its Ethernet header.
     pub ethernet: &'a Ethernet,
     /// Its IP header.
     pub ip: &'a F::Ip,
     /// Its ports.
     pub ports: &'a PortsHeader,
-    /// TCP's flags; none for UDP.
-    pub flags: u8,
-    /// The transport's checksum. A pointer of its own, for the verifier: which of the two headers it lies in is
-    /// decided once, where the header's bounds are.
-    pub checksum: &'a Cell<Be16>,
-    /// Where it all lies.
-    pub layout: Layout,
+    /// Its transport header.
+    pub header: &'a T::Header,
+    /// Where the IP header begins in the frame.
+    pub l3: usize,
+    /// Where the transport's header begins.
+    pub l4: usize,
     /// Bytes of transport header and data, by the IP header (a short frame is padded).
     pub length: u16,
     /// The flow as this packet shows it.
     pub key: FlowKey,
 }
 
-/// Reads a packet whose IP header leads to TCP or UDP. `bytes` is the frame's length.
+/// Reads a packet whose IP header at `l3` leads to TCP or UDP at `l4`. `bytes` is the frame's length.
 #[inline(always)]
-pub fn parse<'a, F: Family>(
+pub fn parse<'a, F: Family, T: Transport>(
     frame: &Frame<'a>,
-    layout: Layout,
+    l3: usize,
+    l4: usize,
     bytes: u64,
-) -> Result<Packet<'a, F>, Reason> {
+) -> Result<Packet<'a, F, T>, Reason> {
     let ethernet: &Ethernet = frame.at(0).ok_or(Reason::Truncated)?;
-    let ip: &F::Ip = frame.at(layout.l3).ok_or(Reason::Truncated)?;
-    let headers = layout.l4 - layout.l3;
+    let ip: &F::Ip = frame.at(l3).ok_or(Reason::Truncated)?;
+    let headers = l4 - l3;
     let total = F::total(ip);
-    let tcp = layout.protocol == protocol::TCP;
-    let least = if tcp {
-        size_of::<Tcp>()
-    } else {
-        size_of::<Udp>()
-    };
-    if total < headers + least {
+    if total < headers + size_of::<T::Header>() {
         return Err(Reason::Malformed);
     }
-    if (layout.l3 + total) as u64 > bytes {
+    if (l3 + total) as u64 > bytes {
         return Err(Reason::Truncated);
     }
-    let mut length = (total - headers) as u16;
-    let (flags, checksum) = if tcp {
-        let tcp: &Tcp = frame.at(layout.l4).ok_or(Reason::Truncated)?;
-        let header = u16::from(tcp.data_offset.get() >> 4) * 4;
-        if header < size_of::<Tcp>() as u16 || header > length {
-            return Err(Reason::Malformed);
-        }
-        (tcp.flags.get(), &tcp.checksum)
-    } else {
-        let udp: &Udp = frame.at(layout.l4).ok_or(Reason::Truncated)?;
-        // It may be shorter than IP says; it is what the checksum is of (RFC 768).
-        let datagram = udp.length.get().get();
-        if datagram < size_of::<Udp>() as u16 || datagram > length {
-            return Err(Reason::Malformed);
-        }
-        length = datagram;
-        (0, &udp.checksum)
-    };
-    let ports: &PortsHeader = frame.at(layout.l4).ok_or(Reason::Truncated)?;
+    let header: &T::Header = frame.at(l4).ok_or(Reason::Truncated)?;
+    let length = T::own(header, (total - headers) as u16).ok_or(Reason::Malformed)?;
+    let ports: &PortsHeader = frame.at(l4).ok_or(Reason::Truncated)?;
     let key = FlowKey {
         saddr: F::source(ip),
         daddr: F::destination(ip),
         ports: Ports::new(ports.source.get(), ports.destination.get()),
-        kind: F::kind(layout.protocol),
+        kind: F::kind(T::NUMBER),
     };
     if key.ports.source == Be16([0; 2]) || key.ports.destination == Be16([0; 2]) {
         return Err(Reason::PortZero);
@@ -355,20 +388,12 @@ pub fn parse<'a, F: Family>(
         ethernet,
         ip,
         ports,
-        flags,
-        checksum,
-        layout,
+        header,
+        l3,
+        l4,
         length,
         key,
     })
-}
-
-impl<F: Family> Packet<'_, F> {
-    /// Whether it is UDP.
-    #[inline(always)]
-    pub fn is_udp(&self) -> bool {
-        self.key.kind.protocol() == protocol::UDP
-    }
 }
 
 /// SYN without ACK: it asks for a new connection.

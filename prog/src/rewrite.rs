@@ -7,7 +7,7 @@ use crate::checksum::{Change, Sum};
 use crate::counters::Reason;
 use crate::family::{Family, addresses, pseudo_header};
 use crate::flow::Hop;
-use crate::packet::{Ethernet, Frame, Packet, Vlan};
+use crate::packet::{Ethernet, Frame, Packet, Transport, Vlan};
 use crate::world::World;
 
 /// The longest packet whose checksum is computed in full. No link carries more in one frame:
@@ -18,10 +18,10 @@ pub const LONGEST_SUM: u16 = 16 * 1024;
 /// Gives the packet the addresses and ports that `hop` says, one hop fewer, and right checksums. The frame is untouched if
 /// this fails.
 #[inline(always)]
-pub fn nat<F: Family, W: World>(
+pub fn nat<F: Family, T: Transport, W: World>(
     world: &W,
     frame: &Frame<'_>,
-    packet: &Packet<'_, F>,
+    packet: &Packet<'_, F, T>,
     hop: &Hop,
 ) -> Result<(), Reason> {
     let checksum = translated(world, frame, packet, hop)?;
@@ -30,7 +30,7 @@ pub fn nat<F: Family, W: World>(
     F::rewrite(packet.ip, &packet.key, &hop.key, 1);
     packet.ports.source.set(hop.key.ports.source);
     packet.ports.destination.set(hop.key.ports.destination);
-    packet.checksum.set(checksum);
+    T::checksum(packet.header).set(checksum);
     Ok(())
 }
 
@@ -76,17 +76,17 @@ pub fn bring_front(
 
 /// Completes a checksum that was left to hardware, in a packet that goes on as it is.
 #[inline(always)]
-pub fn complete<F: Family, W: World>(
+pub fn complete<F: Family, T: Transport, W: World>(
     world: &W,
     frame: &Frame<'_>,
-    packet: &Packet<'_, F>,
+    packet: &Packet<'_, F, T>,
 ) -> Result<(), Reason> {
-    let field = packet.checksum;
+    let field = T::checksum(packet.header);
     let whole = completed::<F, W>(
         world,
         frame,
         &packet.key,
-        packet.layout.l4,
+        packet.l4,
         packet.length,
         field.get(),
     )?;
@@ -138,13 +138,13 @@ pub fn is_owed<F: Family, W: World>(
 
 /// The checksum of the translated packet: an update of the old one, unless the sender left it open.
 #[inline(always)]
-fn translated<F: Family, W: World>(
+fn translated<F: Family, T: Transport, W: World>(
     world: &W,
     frame: &Frame<'_>,
-    packet: &Packet<'_, F>,
+    packet: &Packet<'_, F, T>,
     hop: &Hop,
 ) -> Result<Be16, Reason> {
-    let old = packet.checksum.get();
+    let old = T::checksum(packet.header).get();
     if is_none(packet, old) {
         return Ok(old);
     }
@@ -152,7 +152,7 @@ fn translated<F: Family, W: World>(
         addresses::<F>(Change::NONE, &packet.key, &hop.key).ports(packet.key.ports, hop.key.ports);
     let pseudo = pseudo_header::<F>(&packet.key, packet.length);
     if old != pseudo {
-        return Ok(shown(packet.is_udp(), change.apply(old)));
+        return Ok(shown(T::UDP, change.apply(old)));
     }
     // The field equals the pseudo-header's sum: it is deferred, or one of the complete ones in 65,536.
     if world.deferred() == deferred::COMPLETE {
@@ -160,7 +160,7 @@ fn translated<F: Family, W: World>(
         // checksum has to be.
         let sum = sum(world, frame, packet).ok_or(Reason::ChecksumTooLong)?;
         return Ok(shown(
-            packet.is_udp(),
+            T::UDP,
             change.apply(Be16::from_word(!sum.fold())),
         ));
     }
@@ -168,7 +168,7 @@ fn translated<F: Family, W: World>(
     if !hop.defers() {
         let sum = sum(world, frame, packet);
         if sum.is_some_and(|sum| is_complete(sum, pseudo)) {
-            return Ok(shown(packet.is_udp(), change.apply(old)));
+            return Ok(shown(T::UDP, change.apply(old)));
         }
         if !world.dry() {
             hop.note_deferral();
@@ -178,14 +178,14 @@ fn translated<F: Family, W: World>(
 }
 
 #[inline(always)]
-fn sum<F: Family, W: World>(world: &W, frame: &Frame<'_>, packet: &Packet<'_, F>) -> Option<Sum> {
-    world.sum(frame, packet.layout.l4, packet.length)
+fn sum<F: Family, T: Transport, W: World>(world: &W, frame: &Frame<'_>, packet: &Packet<'_, F, T>) -> Option<Sum> {
+    world.sum(frame, packet.l4, packet.length)
 }
 
 /// UDP over IPv4 may go without (RFC 768), and over IPv6 in tunnels (RFC 6935).
 #[inline(always)]
-fn is_none<F: Family>(packet: &Packet<'_, F>, checksum: Be16) -> bool {
-    packet.is_udp() && checksum == Be16([0; 2])
+fn is_none<F: Family, T: Transport>(_: &Packet<'_, F, T>, checksum: Be16) -> bool {
+    T::UDP && checksum == Be16([0; 2])
 }
 
 /// UDP shows a sum of zero as all ones, since zero says that there is none (RFC 768).

@@ -185,14 +185,12 @@ pub trait World {
     fn route_backend(&self, index: u32) -> u64;
     /// [`crate::route::client`].
     fn route_client(&self, slot: u32) -> u64;
-    /// [`crate::balance::plain`] for IPv6 or IPv4.
-    fn plain(&self, v6: bool, given: u64) -> u64;
     /// [`crate::balance::locate`]: a [`crate::balance::Place`].
     fn locate(&self) -> u64;
-    /// [`crate::balance::at`] that place.
-    fn unusual(&self, place: Place, given: u64) -> u64;
+    /// [`crate::balance::plain`] or [`crate::balance::at`] that place.
+    fn transport(&self, place: Place, given: u64) -> u64;
     /// [`crate::icmp::icmp`] at that place.
-    fn icmp(&self, place: Place) -> u64;
+    fn icmp(&self, place: Place, given: u64) -> u64;
     /// [`crate::tunnel::send`] to that backend of the packet in [`seen`](Self::seen).
     fn tunnel(&self, backend: u32) -> Result<(), Reason>;
     /// [`crate::reset::reset`] of the packet in [`seen`](Self::seen).

@@ -6,7 +6,8 @@ use xdplb_prog::abi::{self, Event, SNAP};
 use xdplb_prog::counters::Reason;
 use xdplb_prog::family::{V4, V6};
 use xdplb_prog::helpers::{self, xdp_md};
-use xdplb_prog::balance::Place;
+use xdplb_prog::balance::{Place, Step};
+use xdplb_prog::packet::{OverTcp, OverUdp, l3_bounded, l4_bounded};
 use xdplb_prog::watch::{self, Tell};
 use xdplb_prog::{balance, flow, icmp, open, reset, route, tunnel};
 
@@ -55,34 +56,60 @@ functions! {
     /// [`route::client`].
     fn xdplb_route_client(context: *const xdp_md, slot: u32) -> u64 = route::client(&Kernel { context }, slot);
     /// [`balance::plain`].
-    fn xdplb_plain_v4(context: *const xdp_md, given: u64) -> u64 = balance::plain::<V4, Kernel>(&Kernel { context }, given);
+    fn xdplb_tcp_v4(context: *const xdp_md, given: u64) -> u64 = balance::plain::<V4, OverTcp, Kernel>(&Kernel { context }, given);
+    /// [`balance::at`].
+    fn xdplb_unusual_tcp_v4(context: *const xdp_md, l3: u32, l4: u32, given: u64) -> u64 = {
+        let Some((l3, l4)) = bounded(l3, l4) else {
+            return Step::Done(Reason::Unusual).encode();
+        };
+        balance::at::<V4, OverTcp, Kernel>(&Kernel { context }, l3, l4, given)
+    };
     /// [`balance::plain`].
-    fn xdplb_plain_v6(context: *const xdp_md, given: u64) -> u64 = balance::plain::<V6, Kernel>(&Kernel { context }, given);
+    fn xdplb_udp_v4(context: *const xdp_md, given: u64) -> u64 = balance::plain::<V4, OverUdp, Kernel>(&Kernel { context }, given);
+    /// [`balance::at`].
+    fn xdplb_unusual_udp_v4(context: *const xdp_md, l3: u32, l4: u32, given: u64) -> u64 = {
+        let Some((l3, l4)) = bounded(l3, l4) else {
+            return Step::Done(Reason::Unusual).encode();
+        };
+        balance::at::<V4, OverUdp, Kernel>(&Kernel { context }, l3, l4, given)
+    };
+    /// [`balance::plain`].
+    fn xdplb_tcp_v6(context: *const xdp_md, given: u64) -> u64 = balance::plain::<V6, OverTcp, Kernel>(&Kernel { context }, given);
+    /// [`balance::at`].
+    fn xdplb_unusual_tcp_v6(context: *const xdp_md, l3: u32, l4: u32, given: u64) -> u64 = {
+        let Some((l3, l4)) = bounded(l3, l4) else {
+            return Step::Done(Reason::Unusual).encode();
+        };
+        balance::at::<V6, OverTcp, Kernel>(&Kernel { context }, l3, l4, given)
+    };
+    /// [`balance::plain`].
+    fn xdplb_udp_v6(context: *const xdp_md, given: u64) -> u64 = balance::plain::<V6, OverUdp, Kernel>(&Kernel { context }, given);
+    /// [`balance::at`].
+    fn xdplb_unusual_udp_v6(context: *const xdp_md, l3: u32, l4: u32, given: u64) -> u64 = {
+        let Some((l3, l4)) = bounded(l3, l4) else {
+            return Step::Done(Reason::Unusual).encode();
+        };
+        balance::at::<V6, OverUdp, Kernel>(&Kernel { context }, l3, l4, given)
+    };
     /// [`balance::locate`].
     fn xdplb_locate(context: *const xdp_md) -> u64 = Place::encode(balance::locate(&Kernel { context }));
-    /// [`balance::at`].
-    fn xdplb_unusual_v4(context: *const xdp_md, l3: u32, l4: u32, protocol: u32, given: u64) -> u64 = {
-        let (l3, l4) = bounded(l3, l4);
-        balance::at::<V4, Kernel>(&Kernel { context }, l3, l4, protocol as u8, given)
-    };
-    /// [`balance::at`].
-    fn xdplb_unusual_v6(context: *const xdp_md, l3: u32, l4: u32, protocol: u32, given: u64) -> u64 = {
-        let (l3, l4) = bounded(l3, l4);
-        balance::at::<V6, Kernel>(&Kernel { context }, l3, l4, protocol as u8, given)
-    };
     /// [`icmp::plain`].
-    fn xdplb_icmp_v4(context: *const xdp_md) -> u64 = icmp::plain::<V4, Kernel>(&Kernel { context });
+    fn xdplb_icmp_v4(context: *const xdp_md, given: u64) -> u64 = icmp::plain::<V4, Kernel>(&Kernel { context }, given);
     /// [`icmp::plain`].
-    fn xdplb_icmp_v6(context: *const xdp_md) -> u64 = icmp::plain::<V6, Kernel>(&Kernel { context });
+    fn xdplb_icmp_v6(context: *const xdp_md, given: u64) -> u64 = icmp::plain::<V6, Kernel>(&Kernel { context }, given);
     /// [`icmp::icmp`].
-    fn xdplb_unusual_icmp_v4(context: *const xdp_md, l3: u32, l4: u32) -> u64 = {
-        let (l3, l4) = bounded(l3, l4);
-        icmp::icmp::<V4, Kernel>(&Kernel { context }, l3, l4)
+    fn xdplb_unusual_icmp_v4(context: *const xdp_md, l3: u32, l4: u32, given: u64) -> u64 = {
+        let Some((l3, l4)) = bounded(l3, l4) else {
+            return Step::Done(Reason::Unusual).encode();
+        };
+        icmp::icmp::<V4, Kernel>(&Kernel { context }, l3, l4, given)
     };
     /// [`icmp::icmp`].
-    fn xdplb_unusual_icmp_v6(context: *const xdp_md, l3: u32, l4: u32) -> u64 = {
-        let (l3, l4) = bounded(l3, l4);
-        icmp::icmp::<V6, Kernel>(&Kernel { context }, l3, l4)
+    fn xdplb_unusual_icmp_v6(context: *const xdp_md, l3: u32, l4: u32, given: u64) -> u64 = {
+        let Some((l3, l4)) = bounded(l3, l4) else {
+            return Step::Done(Reason::Unusual).encode();
+        };
+        icmp::icmp::<V6, Kernel>(&Kernel { context }, l3, l4, given)
     };
     /// [`tunnel::send`].
     fn xdplb_tunnel(context: *const xdp_md, backend: u32) -> u32 = match tunnel::send(&Kernel { context }, backend) {
@@ -105,10 +132,11 @@ functions! {
     fn xdplb_publish(context: *const xdp_md, reason: u32) -> u32 = publish(context, reason);
 }
 
-/// Offsets into a frame: the verifier asks for bounds that hold for any caller.
+/// Offsets into a frame: the verifier asks for bounds that hold for any caller. None where it allows no variable ones: a
+/// function of its own is verified even where nothing calls it.
 #[inline(always)]
-fn bounded(l3: u32, l4: u32) -> (usize, usize) {
-    (l3 as usize & 0x1f, l4 as usize & 0x7fff)
+fn bounded(l3: u32, l4: u32) -> Option<(usize, usize)> {
+    (setting!(PERFMON) != 0).then_some((l3_bounded(l3 as usize), l4_bounded(l4 as usize)))
 }
 
 /// Copies the frame's first bytes to `room`, which has [`SNAP`]; how many.
