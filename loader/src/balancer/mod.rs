@@ -1,7 +1,7 @@
 //! The load balancer's control plane: a start is a list of steps (`commands::run`), and each step is a file here. What goes
 //! into the kernel goes through `crate::load`, what is asked of the network through `crate::netlink`.
 //!
-//! Pure: `config`, `listen`, `mode`, `program`, `settings`, `tables`. With effects: `device`, `lock`, `running`, `adopt`,
+//! Pure: `config`, `listen`, `maglev`, `mode`, `program`, `settings`, `tables`. With effects: `device`, `lock`, `running`, `adopt`,
 //! `neighbour`, `pins`, `attachment`, `signals`.
 
 pub mod adopt;
@@ -10,6 +10,7 @@ pub mod config;
 pub mod device;
 pub mod listen;
 pub mod lock;
+pub mod maglev;
 pub mod mode;
 pub mod neighbour;
 pub mod pins;
