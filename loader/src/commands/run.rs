@@ -22,6 +22,7 @@ use crate::balancer::program;
 use crate::balancer::running::Occupant;
 use crate::balancer::settings::{Machine, Settings, Trace};
 use crate::balancer::signals::Stop;
+use crate::balancer::simple;
 use crate::load::LoadError;
 use crate::netlink::{Namespace, Socket};
 use crate::object::Spec;
@@ -66,11 +67,11 @@ pub(super) fn run(args: &RunArgs) -> Result<()> {
 /// One word that is no address is a file.
 fn read_backends(words: &[String]) -> Result<Vec<Backend>> {
     match words {
-        [file] if !file.is_empty() && !config::looks_like_address(file) => {
+        [file] if !file.is_empty() && !simple::looks_like_address(file) => {
             let bytes = files::read(Path::new(file))?;
-            Ok(config::parse_file(file, &bytes)?)
+            Ok(config::plain(&simple::parse_file(file, &bytes)?)?)
         }
-        _ => Ok(config::parse_words(words)?),
+        _ => Ok(config::plain(&simple::parse_words(words)?)?),
     }
 }
 

@@ -66,8 +66,9 @@ fn tables_are_what_they_always_were() {
 
 #[test]
 fn sizes_are_primes() {
-    let show = |count| match Slots::around(count) {
-        (below, above) => [below, above].map(|slots| slots.map_or(0, Slots::get)),
+    let show = |count| {
+        let (below, above) = Slots::around(count);
+        [below, above].map(|slots| slots.map_or(0, Slots::get))
     };
     assert_eq!(Slots::new(65_537), Some(Slots::DEFAULT));
     assert_eq!(Slots::new(655_373).map(Slots::get), Some(MAX_SLOTS));
