@@ -1,8 +1,8 @@
 //! The load balancer's control plane: a start is a list of steps (`commands::run`), and each step is a file here. What goes
 //! into the kernel goes through `crate::load`, what is asked of the network through `crate::netlink`.
 //!
-//! Pure: `service` and what reads it (`simple`, `excerpt`), `maglev`, `config`, `listen`, `mode`, `program`, `settings`,
-//! `tables`. With effects: `device`, `lock`, `running`, `adopt`, `neighbour`, `pins`, `attachment`, `signals`.
+//! Pure: `service` and what reads it (`toml_file`, `simple`, `excerpt`), `maglev`, `config`, `listen`, `mode`, `program`,
+//! `settings`, `tables`. With effects: `device`, `lock`, `running`, `adopt`, `neighbour`, `pins`, `attachment`, `signals`.
 
 pub mod adopt;
 pub mod attachment;
@@ -22,3 +22,4 @@ pub mod settings;
 pub mod signals;
 pub mod simple;
 pub mod tables;
+pub mod toml_file;

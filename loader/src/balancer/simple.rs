@@ -70,6 +70,20 @@ impl Backends<'_> {
         &self.backends
     }
 
+    /// No two of them may be the same in this sense.
+    fn check_twice(&self, target: impl Fn(&BackendKey) -> BackendKey) -> Result<(), ConfigError> {
+        let mut seen = HashMap::with_capacity(self.backends.len());
+        for (backend, place) in self.backends.iter().zip(&self.places) {
+            let target = target(&backend.key);
+            if let Some(first) = seen.insert(target, place.start) {
+                let first = self.origin.place(first);
+                let what = format!("backend {target} is listed twice, first {first}");
+                return Err(self.origin.error(place.clone(), what));
+            }
+        }
+        Ok(())
+    }
+
     /// An error about one of them, by its place in the list.
     pub fn error(&self, index: usize, what: String) -> ConfigError {
         let place = self.places.get(index).cloned();
@@ -79,13 +93,14 @@ impl Backends<'_> {
     /// Makes them the backends of a service, in mode nat.
     ///
     /// # Errors
-    /// The first that this service cannot have: it is of another family, or the service itself.
+    /// The first that this service cannot have: it is of another family, the service itself, or one that it has.
     pub fn into_config(self, service: ServiceKey) -> Result<Config, ConfigError> {
         for (backend, place) in self.backends.iter().zip(&self.places) {
             Forward::Nat
                 .check(&service, backend.key.address)
                 .map_err(|why| self.origin.error(place.clone(), why))?;
         }
+        self.check_twice(|key| Forward::Nat.target(&service, key))?;
         Ok(Config {
             services: vec![Service::new(service, self.backends)],
             connections: CONNECTIONS,
@@ -234,20 +249,14 @@ impl List {
             let what = "no backend in it (wanted: a backend a line, `IP [MAC]`)";
             return Err(ConfigError::of(name, what.into()));
         }
-        // Only now, since a port may follow its address.
-        let mut seen = HashMap::with_capacity(self.backends.len());
-        for (backend, place) in self.backends.iter().zip(&self.places) {
-            if let Some(first) = seen.insert(backend.key, place.start) {
-                let first = origin.place(first);
-                let what = format!("backend {} is listed twice, first {first}", backend.key);
-                return Err(origin.error(place.clone(), what));
-            }
-        }
-        Ok(Backends {
+        let backends = Backends {
             backends: self.backends,
             places: self.places,
             origin,
-        })
+        };
+        // Only now, since a port may follow its address.
+        backends.check_twice(|key| *key)?;
+        Ok(backends)
     }
 }
 

@@ -1,5 +1,5 @@
-//! PURE: what is balanced: services, each with its backends. Where it comes from (`toml_file`, `simple`) and how it
-//! gets into the kernel is told elsewhere; the rules that hold for both sources are here.
+//! PURE: what is balanced: services, each with its backends. Where it comes from (`toml_file`, `simple`) and how it gets into
+//! the kernel is told elsewhere; the rules that hold for both sources are here.
 
 mod key;
 mod mac;
@@ -184,6 +184,17 @@ impl Word for Forward {
 }
 
 impl Forward {
+    /// Where packets to this service arrive when they go to this backend. Two backends that are one there are one.
+    pub fn target(self, service: &ServiceKey, backend: &BackendKey) -> BackendKey {
+        BackendKey {
+            address: backend.address,
+            port: match self {
+                Self::Nat => backend.port.or(service.port),
+                Self::Dsr | Self::Ipip => None,
+            },
+        }
+    }
+
     /// Whether packets to this service can reach this backend.
     ///
     /// # Errors

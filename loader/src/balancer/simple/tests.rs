@@ -186,6 +186,11 @@ fn they_become_one_service() {
         "backends:1: 10.0.0.2 is an IPv4 address, and mode nat keeps the family of [fd00::1]:80/tcp\n  \
          1 | 10.0.0.2 port=8000\n    | ^^^^^^^^"
     );
+    let same = parse_words(&["10.0.0.2", "10.0.0.2", "port=80"]).unwrap();
+    assert_eq!(
+        text(same, "10.0.0.1:80"),
+        "command line: backend 10.0.0.2:80 is listed twice, first on the command line"
+    );
     assert_eq!(
         text(parse_words(&["10.0.0.2", "fd00::2"]).unwrap(), "10.0.0.1"),
         "command line: fd00::2 is an IPv6 address, and mode nat keeps the family of 10.0.0.1/tcp"
