@@ -12,6 +12,8 @@ use std::ops::Range;
 /// How much of a long line is shown, in characters, and how much of it in front of the mark.
 const WIDTH: usize = 120;
 const BEFORE: usize = 60;
+/// How much of a word an error repeats, in characters.
+const LONGEST: usize = 64;
 
 /// What is wrong with a configuration, and where.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -158,9 +160,21 @@ impl fmt::Display for Excerpt {
     }
 }
 
+/// A user's word as an error repeats it: without control characters, and not at any length.
+pub fn brief(word: &str) -> String {
+    match word.char_indices().nth(LONGEST) {
+        None => word.escape_debug().to_string(),
+        Some((end, _)) => format!("{}…", word[..end].escape_debug()),
+    }
+}
+
 /// The one of these names that is most like a word, if any is: few letters changed, or one within the other.
 pub fn nearest(word: &str, names: &[&'static str]) -> Option<&'static str> {
-    let word: String = word.chars().take(64).collect::<String>().to_lowercase();
+    let word: String = word
+        .chars()
+        .take(LONGEST)
+        .collect::<String>()
+        .to_lowercase();
     let within = |name: &str| word.len() >= 3 && (word.contains(name) || name.contains(&*word));
     let distances = names.iter().map(|&name| {
         let distance = strsim::damerau_levenshtein(&word, name);
@@ -207,6 +221,13 @@ mod tests {
             1000..1001,
             &format!("f:1:1001: no\n  1 | … {a}X{b} …\n    | {space}^"),
         );
+    }
+
+    #[test]
+    fn words_are_repeated_up_to_a_length() {
+        assert_eq!(brief("größe\u{1b}"), "größe\\u{1b}");
+        assert_eq!(brief(&"ß".repeat(64)), "ß".repeat(64));
+        assert_eq!(brief(&"ß".repeat(65)), "ß".repeat(64) + "…");
     }
 
     #[test]

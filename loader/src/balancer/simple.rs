@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::Range;
 
-use super::excerpt::{ConfigError, Place, Source, nearest};
+use super::excerpt::{ConfigError, Place, Source, brief, nearest};
 use super::service::{
     Backend, BackendKey, CONNECTIONS, Config, Encap, Forward, MAX_BACKENDS, MAX_WEIGHT, Service,
     ServiceKey, State, Word as _, host_mac, is_host, parse_address, parse_port,
@@ -123,7 +123,7 @@ impl Word<'_> {
     }
 
     fn shown(&self) -> String {
-        self.text.escape_debug().to_string()
+        brief(self.text)
     }
 }
 
@@ -229,7 +229,7 @@ impl List {
 
     fn set(&mut self, word: &Word<'_>) -> Result<(), ConfigError> {
         let (key, value) = word.text.split_once('=').unwrap_or((word.text, ""));
-        let shown = value.escape_debug();
+        let shown = brief(value);
         let Some(backend) = self.backends.last_mut() else {
             return Err(word.error(format!("`{}` follows no IP address", word.shown())));
         };
@@ -262,16 +262,11 @@ impl List {
 
 fn weight(text: &str) -> Result<std::num::NonZeroU16, String> {
     let weight = parse_port(text).ok().filter(|w| w.get() <= MAX_WEIGHT);
-    weight.ok_or_else(|| {
-        format!(
-            "`{}` is not a weight (1 to {MAX_WEIGHT})",
-            text.escape_debug()
-        )
-    })
+    weight.ok_or_else(|| format!("`{}` is not a weight (1 to {MAX_WEIGHT})", brief(text)))
 }
 
 fn unknown(key: &str) -> String {
-    let shown = key.escape_debug();
+    let shown = brief(key);
     match nearest(key, &KEYS) {
         Some(name) => format!("unknown key `{shown}`: did you mean `{name}`?"),
         None => format!("unknown key `{shown}` (there are {})", KEYS.join(", ")),

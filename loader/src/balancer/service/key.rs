@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU16;
 use std::str::FromStr;
 
+use super::super::excerpt::brief;
 use super::super::maglev::Identity;
 use super::{Protocol, Word, is_host};
 
@@ -68,10 +69,7 @@ impl FromStr for ServiceKey {
         };
         let Some(protocol) = protocol else {
             let name = &text[place.len() + 1..];
-            return Err(format!(
-                "`{}` is not a protocol (tcp, udp)",
-                name.escape_debug()
-            ));
+            return Err(format!("`{}` is not a protocol (tcp, udp)", brief(name)));
         };
         let (address, port) = parse_place(place)?;
         if !is_host(address) {
@@ -142,11 +140,11 @@ pub fn parse_port(text: &str) -> Result<NonZeroU16, String> {
     // The library would take a plus sign.
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     let port = text.parse().ok().filter(|_| digits);
-    port.ok_or_else(|| format!("`{}` is not a port (1 to 65535)", text.escape_debug()))
+    port.ok_or_else(|| format!("`{}` is not a port (1 to 65535)", brief(text)))
 }
 
 fn no_address(text: &str) -> String {
-    format!("`{}` is not an IPv4 or IPv6 address", text.escape_debug())
+    format!("`{}` is not an IPv4 or IPv6 address", brief(text))
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use xdplb_prog::abi::Mac;
 
+use super::super::excerpt::brief;
+
 /// Six hexadecimal bytes of one or two digits, as the seed's `sscanf("%hhx:…")` takes them, with `:` or `-`.
 pub fn parse_mac(text: &str) -> Option<Mac> {
     let separator = if text.contains(':') { ':' } else { '-' };
@@ -25,7 +27,7 @@ pub fn host_mac(text: &str) -> Result<Mac, String> {
     let Some(mac) = parse_mac(text) else {
         return Err(format!(
             "`{}` is not a MAC address (six hexadecimal bytes, de:ad:be:ef:00:02)",
-            text.escape_debug()
+            brief(text)
         ));
     };
     if mac[0] & 1 != 0 || mac == [0; 6] {

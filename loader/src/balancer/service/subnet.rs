@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+use super::super::excerpt::brief;
 use super::is_host;
 
 /// The addresses that begin with the same bits. Having one means that no bit behind them is set.
@@ -73,7 +74,7 @@ impl<A: Bits> FromStr for Subnet<A> {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let shown = text.escape_debug();
+        let shown = brief(text);
         let wrong = || {
             let (name, width) = (A::NAME, A::WIDTH);
             format!("`{shown}` is not an {name} subnet (ADDRESS/BITS, up to /{width})")

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::ops::RangeInclusive;
 
+use super::super::excerpt::brief;
 use super::super::maglev::{MAX_SLOTS, Slots};
 use super::super::service::{
     Backend, BackendKey, Forward, MAX_BACKENDS, MAX_WEIGHT, Protocol, Service, ServiceKey, State,
@@ -185,7 +186,7 @@ fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
         Some(range) => Ok(range),
         None => Err(format!(
             "`{}` is not a range of ports ({PORTS})",
-            text.escape_debug()
+            brief(text)
         )),
     }
 }

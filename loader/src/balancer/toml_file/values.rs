@@ -6,7 +6,7 @@ use std::ops::{Range, RangeInclusive};
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-use super::super::excerpt::nearest;
+use super::super::excerpt::{brief, nearest};
 use super::super::service::Word;
 
 /// Something wrong, and the bytes of the text that it is about.
@@ -92,7 +92,7 @@ impl<'t> Entry<'t> {
 
     /// An error about its key, of which there are only these.
     pub fn unknown(&self, place: &str, known: &[&'static str]) -> Wrong {
-        let name = self.name().escape_debug();
+        let name = brief(self.name());
         let what = match nearest(self.name(), known) {
             Some(near) => format!("unknown key `{name}` {place}: did you mean `{near}`?"),
             None => format!(
@@ -117,7 +117,7 @@ impl<'t> Entry<'t> {
         let (digits, radix) = (number.as_str(), number.radix());
         match u32::from_str_radix(digits, radix) {
             Ok(number) if range.contains(&number) => Ok(number),
-            Ok(_) | Err(_) if radix == 10 => Err(self.must_be(wanted, digits)),
+            Ok(_) | Err(_) if radix == 10 => Err(self.must_be(wanted, brief(digits))),
             Ok(_) | Err(_) => Err(self.must_be(wanted, "this one")),
         }
     }
@@ -158,8 +158,7 @@ impl<'t> Entry<'t> {
         let Some(text) = value.as_str() else {
             return Err(self.must_be(wanted(), kind(value)));
         };
-        T::find(text)
-            .ok_or_else(|| self.must_be(wanted(), format_args!("`{}`", text.escape_debug())))
+        T::find(text).ok_or_else(|| self.must_be(wanted(), format_args!("`{}`", brief(text))))
     }
 
     /// A table.
