@@ -108,7 +108,7 @@ fn the_service() -> Result<()> {
     let topology = Topology::build(Plan::apart())?;
     let backend = topology.address(2).to_string();
     for (service, text) in [
-        ("10.0.0", "`10.0.0` is not an IPv4 address"),
+        ("10.0.0", "`10.0.0` is not an IPv4 or IPv6 address"),
         ("10.0.0.10:0", "`0` is not a port (1 to 65535)"),
         ("10.0.0.10:80/udp", "this balancer forwards TCP, not UDP"),
         (
@@ -146,14 +146,14 @@ fn lines_of_a_file() -> Result<()> {
     | ^^^^^^^^\n",
         ),
         (
-            "10.0.0.2 de:ad:be:ef:00:02 weight=3\n",
-            ":1: unknown key `weight` (a line is `IP [MAC]`)
-  1 | 10.0.0.2 de:ad:be:ef:00:02 weight=3
+            "10.0.0.2 de:ad:be:ef:00:02 wieght=3\n",
+            ":1: unknown key `wieght`: did you mean `weight`?
+  1 | 10.0.0.2 de:ad:be:ef:00:02 wieght=3
     |                            ^^^^^^^^\n",
         ),
         (
             "10.0.0.2 de:ad:be:ef:00:02 de:ad:be:ef:00:03\n",
-            ":1: `de:ad:be:ef:00:03` is one word too many (a line is `IP [MAC]`)
+            ":1: `de:ad:be:ef:00:03` is one word too many (a line is `IP [MAC] [key=value…]`)
   1 | 10.0.0.2 de:ad:be:ef:00:02 de:ad:be:ef:00:03
     |                            ^^^^^^^^^^^^^^^^^\n",
         ),
@@ -217,13 +217,13 @@ fn crowd(topology: &Topology, count: u32) -> String {
 fn as_many_backends_as_possible_and_one_more() -> Result<()> {
     let topology = Topology::build(Plan::apart())?;
     let folder = Folder::new()?;
-    let file = folder.file("backends", crowd(&topology, 65_537))?;
+    let file = folder.file("backends", crowd(&topology, 65_536))?;
     let expected = format!(
-        "error: {file}:65537: one backend too many: at most 65536 are possible\n  65537 | 11.1.0.0"
+        "error: {file}:65536: one backend too many: at most 65535 are possible\n  65536 | 11.0.255.255"
     );
     refused(&topology, &["veth6", &file], FAILED, &[&expected])?;
 
-    let file = folder.file("backends", crowd(&topology, 65_536))?;
+    let file = folder.file("backends", crowd(&topology, 65_535))?;
     let command = balancer::command(&topology.lb, &["veth6", &file])?;
     let output = Balancer::spawn(&topology, command)?
         .ready()?
@@ -232,7 +232,7 @@ fn as_many_backends_as_possible_and_one_more() -> Result<()> {
     ensure!(
         output
             .stdout
-            .contains("\nBackend 65536 - IP: 11.0.255.255, MAC: ")
+            .contains("\nBackend 65535 - IP: 11.0.255.254, MAC: ")
     );
     topology.check_nothing_left()
 }

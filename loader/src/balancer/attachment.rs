@@ -74,7 +74,8 @@ pub fn check(device: &Device, occupant: &Occupant, manners: Manners) -> Result<(
 #[derive(Debug)]
 pub struct Attachment<'a> {
     socket: &'a Socket,
-    device: &'a Device,
+    name: String,
+    ifindex: u32,
     /// Where it is attached.
     pub mode: Mode,
     /// The program and its maps.
@@ -96,7 +97,7 @@ impl<'a> Attachment<'a> {
     /// The kernel's refusal; then who was there is there still.
     pub fn attach(
         socket: &'a Socket,
-        device: &'a Device,
+        device: &Device,
         mode: Mode,
         loaded: Loaded,
         occupant: &Occupant,
@@ -112,7 +113,7 @@ impl<'a> Attachment<'a> {
             // We may not open it, but may replace it.
             (_, None) => Expect::Anything,
         };
-        let program = program_of(device, &loaded)?;
+        let program = program_of(&device.name, &loaded)?;
         let request = |mode, program: &Program, expect| {
             socket.attach_xdp(device.ifindex, mode, program.as_fd(), expect)
         };
@@ -131,7 +132,8 @@ impl<'a> Attachment<'a> {
         }
         Ok(Self {
             socket,
-            device,
+            name: device.name.clone(),
+            ifindex: device.ifindex,
             mode,
             loaded,
             end: End::Detach,
@@ -153,9 +155,9 @@ impl<'a> Attachment<'a> {
     }
 
     fn take_off(&self) -> Result<Detached, NetlinkError> {
-        match program_of(self.device, &self.loaded) {
+        match program_of(&self.name, &self.loaded) {
             Ok(program) => {
-                let (name, ifindex) = (&self.device.name, self.device.ifindex);
+                let (name, ifindex) = (&self.name, self.ifindex);
                 take_off(self.socket, name, ifindex, self.mode, program.as_fd())
             }
             Err(_) => Ok(Detached::Already),
@@ -172,10 +174,10 @@ impl Drop for Attachment<'_> {
     }
 }
 
-fn program_of<'l>(device: &Device, loaded: &'l Loaded) -> Result<&'l Program, AttachError> {
+fn program_of<'l>(ifname: &str, loaded: &'l Loaded) -> Result<&'l Program, AttachError> {
     loaded
         .program(ENTRY)
-        .map_err(|_| AttachError::NoProgram(device.name.clone()))
+        .map_err(|_| AttachError::NoProgram(ifname.into()))
 }
 
 fn explain(device: &Device, error: NetlinkError) -> AttachError {
@@ -200,6 +202,7 @@ mod tests {
             mode: Mode::Native,
             link,
             program: None,
+            version: None,
         })
     }
 

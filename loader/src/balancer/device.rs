@@ -1,18 +1,18 @@
-//! The interface: is it there, is it up, is it Ethernet, which address does it have.
+//! The interface: is it there, is it up, is it Ethernet, which addresses does it have.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 
 use xdplb_prog::abi::Mac;
 
-use super::config::Backend;
-use super::listen::Listen;
 use super::mode;
-use crate::netlink::{Address, Link, LinkState, Namespace, NetlinkError, Socket};
+use super::service::{Config, Forward, family};
+use crate::netlink::{Link, LinkState, Namespace, NetlinkError, Socket};
 
 /// `IFF_LOOPBACK` of include/uapi/linux/if.h.
 const IFF_LOOPBACK: u32 = 1 << 3;
 
-/// An interface that can be balanced on: up, Ethernet, with an IPv4 address.
+/// An interface that can be balanced on: up, Ethernet.
 #[derive(Debug, Clone)]
 pub struct Device {
     /// Its name.
@@ -21,8 +21,10 @@ pub struct Device {
     pub ifindex: u32,
     /// Its Ethernet address.
     pub mac: Mac,
-    /// Its first IPv4 address, which backends see as the client's.
-    pub addr: Ipv4Addr,
+    /// The longest IP packet that it sends.
+    pub mtu: u32,
+    /// Its addresses, primary ones first.
+    pub addresses: Vec<IpAddr>,
     /// What decides between native and generic mode.
     pub kind: mode::Device,
 }
@@ -44,18 +46,23 @@ pub enum DeviceError {
     /// Loopback, or a device without addresses of six bytes.
     #[error("{0}: not an Ethernet interface, and the balancer sends Ethernet frames")]
     NotEthernet(String),
-    /// It has no IPv4 address.
+    /// It has no address of a family.
     #[error(
-        "{0}: the interface has no IPv4 address, and backends need one to answer to\n  try:  ip address add ADDR/PREFIX dev {0}"
+        "{name}: the interface has no {family} address, and backends need one to answer to\n  try:  ip address add ADDR/PREFIX dev {name}"
     )]
-    NoAddress(String),
+    NoAddress {
+        /// The interface.
+        name: String,
+        /// `IPv4` or `IPv6`.
+        family: &'static str,
+    },
     /// A backend that is the balancer itself.
-    #[error("backend {ip}: it is {what}")]
+    #[error("backend {ip}: it is {name}'s own address")]
     OwnAddress {
         /// The backend.
-        ip: Ipv4Addr,
-        /// Whose address it is.
-        what: String,
+        ip: IpAddr,
+        /// The interface.
+        name: String,
     },
     /// The kernel did not answer.
     #[error(transparent)]
@@ -85,37 +92,98 @@ impl Device {
     pub fn find(socket: &Socket, name: &str) -> Result<Self, DeviceError> {
         let link = link(socket, name)?;
         let mac = ethernet(&link)?;
-        let addr = first_ipv4(&link.name, &socket.addresses(link.ifindex)?)?;
+        let addresses = socket.addresses(link.ifindex)?.into_iter();
         Ok(Self {
             mac,
-            addr,
+            mtu: link.mtu,
+            addresses: addresses.map(|address| address.ip).collect(),
             kind: classify(socket, &link),
             ifindex: link.ifindex,
             name: link.name,
         })
     }
 
-    /// No backend may be the balancer itself, or the service: its packets would come back for ever.
+    /// Its first IPv4 address, which backends see as the client's.
+    pub fn v4(&self) -> Option<Ipv4Addr> {
+        self.addresses.iter().find_map(|address| match address {
+            IpAddr::V4(ip) => Some(*ip),
+            IpAddr::V6(_) => None,
+        })
+    }
+
+    /// Its first IPv6 address that reaches beyond the link, or the first at all.
+    pub fn v6(&self) -> Option<Ipv6Addr> {
+        let v6 = |address: &IpAddr| match address {
+            IpAddr::V6(ip) => Some(*ip),
+            IpAddr::V4(_) => None,
+        };
+        let mut found = self.addresses.iter().filter_map(v6);
+        let first = found.clone().next();
+        found.find(|ip| !ip.is_unicast_link_local()).or(first)
+    }
+
+    /// The same, where services need one.
     ///
     /// # Errors
-    /// [`DeviceError::OwnAddress`].
-    pub fn check_backends(
-        &self,
-        backends: &[Backend],
-        service: &Listen,
-    ) -> Result<(), DeviceError> {
-        let own = |ip: Ipv4Addr| match ip {
-            ip if ip == self.addr => Some(format!("{}'s own address", self.name)),
-            ip if ip == service.addr => Some(format!("the service's own address on {}", self.name)),
-            _ => None,
-        };
-        let found = backends
-            .iter()
-            .find_map(|backend| Some((backend.ip, own(backend.ip)?)));
-        match found {
-            Some((ip, what)) => Err(DeviceError::OwnAddress { ip, what }),
-            None => Ok(()),
+    /// [`DeviceError::NoAddress`].
+    pub fn needed_v4(&self) -> Result<Ipv4Addr, DeviceError> {
+        self.v4().ok_or_else(|| self.no_address("IPv4"))
+    }
+
+    fn no_address(&self, family: &'static str) -> DeviceError {
+        DeviceError::NoAddress {
+            name: self.name.clone(),
+            family,
         }
+    }
+
+    /// Whether this can be balanced here: backends in mode nat need an address to answer to, and none may be the balancer itself,
+    /// whose packets would come back for ever.
+    ///
+    /// # Errors
+    /// The first that cannot be.
+    pub fn check(&self, config: &Config) -> Result<(), DeviceError> {
+        for service in &config.services {
+            let has = match service.key.address {
+                IpAddr::V4(_) => self.v4().is_some(),
+                IpAddr::V6(_) => self.v6().is_some(),
+            };
+            if service.forward == Forward::Nat && !has {
+                return Err(self.no_address(family(service.key.address)));
+            }
+            let mut backends = service.backends.iter().map(|backend| backend.key.address);
+            if let Some(ip) = backends.find(|ip| self.addresses.contains(ip)) {
+                return Err(DeviceError::OwnAddress {
+                    ip,
+                    name: self.name.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The source ports of services that name none: the larger range outside those that the host's own connections use.
+pub fn own_ports() -> RangeInclusive<u16> {
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
+    outside(&text.unwrap_or_default())
+}
+
+/// PURE: the same of the two numbers in that file; where they leave nothing, all that take no privilege.
+fn outside(local: &str) -> RangeInclusive<u16> {
+    const FIRST: u16 = 1024;
+    let mut numbers = local.split_whitespace().map(str::parse::<u16>);
+    let (low, high) = match (numbers.next(), numbers.next()) {
+        (Some(Ok(low)), Some(Ok(high))) => (low, high),
+        // What Linux has unless told otherwise.
+        _ => (32_768, 60_999),
+    };
+    let below = low.saturating_sub(FIRST);
+    let above = u16::MAX - high;
+    match (below, above) {
+        (0, 0) => FIRST..=u16::MAX,
+        (below, above) if below >= above => FIRST..=low - 1,
+        _ => (high + 1).max(FIRST)..=u16::MAX,
     }
 }
 
@@ -129,16 +197,6 @@ fn ethernet(link: &Link) -> Result<Mac, DeviceError> {
         // Without carrier nothing comes in yet; the cable may follow.
         LinkState::NoCarrier | LinkState::Up => Ok(mac.0),
     }
-}
-
-fn first_ipv4(name: &str, addresses: &[Address]) -> Result<Ipv4Addr, DeviceError> {
-    addresses
-        .iter()
-        .find_map(|address| match address.ip {
-            IpAddr::V4(ip) => Some(ip),
-            IpAddr::V6(_) => None,
-        })
-        .ok_or_else(|| DeviceError::NoAddress(name.into()))
 }
 
 /// Looks at a veth's peer, through the namespace it lies in where we may.
@@ -169,7 +227,8 @@ pub(super) mod tests {
             name: "veth6".into(),
             ifindex: 7,
             mac: [2; 6],
-            addr: Ipv4Addr::new(10, 0, 0, 10),
+            mtu: 1500,
+            addresses: vec![Ipv4Addr::new(10, 0, 0, 10).into()],
             kind: mode::Device::Other,
         }
     }
@@ -209,10 +268,6 @@ pub(super) mod tests {
             text(&link),
             "veth6: not an Ethernet interface, and the balancer sends Ethernet frames"
         );
-        assert_eq!(
-            first_ipv4("veth6", &[]).unwrap_err().to_string(),
-            "veth6: the interface has no IPv4 address, and backends need one to answer to\n  try:  ip address add ADDR/PREFIX dev veth6"
-        );
         let socket = Socket::open().unwrap();
         let error = super::link(&socket, "nosuch0").unwrap_err().to_string();
         let mut lines = error.lines();
@@ -240,32 +295,41 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_balancer_is_no_backend_of_its_own() {
-        let device = Device {
-            name: "veth6".into(),
-            ifindex: 7,
-            mac: [2; 6],
-            addr: Ipv4Addr::new(10, 0, 0, 10),
-            kind: mode::Device::Other,
+    fn the_balancer_is_no_backend_of_its_own_and_has_an_address() {
+        let check = |service: &str, backend: &str| {
+            let backends = super::super::simple::parse_words(&[backend]).unwrap();
+            let config = backends.into_config(service.parse().unwrap()).unwrap();
+            device().check(&config).map_err(|error| error.to_string())
         };
-        let service = "10.0.0.20:80".parse().unwrap();
-        let check = |ip: [u8; 4]| {
-            let backend = Backend {
-                ip: ip.into(),
-                mac: None,
-            };
-            device
-                .check_backends(&[backend], &service)
-                .map_err(|e| e.to_string())
-        };
-        assert_eq!(check([10, 0, 0, 2]), Ok(()));
+        assert_eq!(check("10.0.0.20:80", "10.0.0.2"), Ok(()));
         assert_eq!(
-            check([10, 0, 0, 10]).unwrap_err(),
+            check("10.0.0.20:80", "10.0.0.10").unwrap_err(),
             "backend 10.0.0.10: it is veth6's own address"
         );
         assert_eq!(
-            check([10, 0, 0, 20]).unwrap_err(),
-            "backend 10.0.0.20: it is the service's own address on veth6"
+            check("[fd00::20]:80", "fd00::2").unwrap_err(),
+            "veth6: the interface has no IPv6 address, and backends need one to answer to\n  try:  ip address add ADDR/PREFIX dev veth6"
         );
+    }
+
+    #[test]
+    fn an_address_that_reaches_beyond_the_link_is_preferred() {
+        let mut device = device();
+        let addresses = ["fe80::1", "fd00::10", "10.0.0.10", "10.0.0.11"];
+        device.addresses = addresses.map(|text| text.parse().unwrap()).to_vec();
+        assert_eq!(device.v6(), "fd00::10".parse().ok());
+        assert_eq!(device.v4(), "10.0.0.10".parse().ok());
+        device.addresses.truncate(1);
+        assert_eq!(device.v6(), "fe80::1".parse().ok());
+        assert_eq!(device.v4(), None);
+    }
+
+    #[test]
+    fn source_ports_lie_outside_the_hosts_own() {
+        assert_eq!(outside("32768\t60999\n"), 1024..=32_767);
+        assert_eq!(outside("1024 20000"), 20_001..=65_535);
+        assert_eq!(outside("1024 65535"), 1024..=65_535);
+        assert_eq!(outside("0 100"), 1024..=65_535);
+        assert_eq!(outside("nonsense"), 1024..=32_767);
     }
 }

@@ -1,20 +1,33 @@
-//! The load balancer's control plane: a start is a list of steps (`commands::run`), and each step is a file here. What goes
-//! into the kernel goes through `crate::load`, what is asked of the network through `crate::netlink`.
+//! The load balancer's control plane. There is one way for a configuration to reach the kernel, whether it comes from a start, a
+//! changed file or a command: `service::Config` → [`image`] (pure: everything that the maps will hold) → [`install`] (new maps over
+//! the flows of the old ones, then one replacement).
 //!
-//! Pure: `config`, `listen`, `mode`, `program`, `settings`, `tables`. With effects: `device`, `lock`, `running`, `adopt`,
-//! `neighbour`, `pins`, `attachment`, `signals`.
+//! Pure: `service` and what reads it (`toml_file`, `simple`, `excerpt`), `maglev`, `image`, `before`, `ids`, `mode`, `program`, `settings`,
+//! `tables`, `change`. With effects: `device`, `lock`, `running`, `readback`, `flows`, `adopt`, `neighbour`, `pins`, `attachment`,
+//! `next`, `install`, `signals`.
 
 pub mod adopt;
 pub mod attachment;
-pub mod config;
+pub mod before;
 pub mod device;
-pub mod listen;
+pub mod excerpt;
+pub mod flows;
+pub mod ids;
+pub mod image;
+pub mod install;
 pub mod lock;
+pub mod maglev;
 pub mod mode;
 pub mod neighbour;
+pub mod next;
 pub mod pins;
 pub mod program;
+pub mod readback;
 pub mod running;
+pub mod service;
 pub mod settings;
 pub mod signals;
+pub mod simple;
 pub mod tables;
+pub mod toml_file;
+pub mod view;

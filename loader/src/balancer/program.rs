@@ -1,6 +1,9 @@
 //! PURE: whether an object is our program: its entry, its maps, its constants, all of the layout that `xdplb_prog` gives.
 
-use xdplb_prog::abi::{Backend, BackendCount, Connection, Count, FlowKey, Scratch};
+use xdplb_prog::abi::{
+    Backend, BackendCount, Block, Bucket, Connection, Count, Scratch, Service, ServiceCount,
+    ServiceKey,
+};
 use xdplb_prog::counters::Reason;
 
 use crate::kernel::MapShape;
@@ -12,16 +15,22 @@ pub const ENTRY: &str = "xdp_load_balancer";
 
 /// The constants of `.rodata` and their sizes.
 const GLOBALS: &[(&str, usize)] = &[
-    ("SERVICE_ADDR", 4),
-    ("SERVICE_PORT", 2),
-    ("BALANCER_ADDR", 4),
+    ("BALANCER_V4", 4),
+    ("BALANCER_V6", 16),
     ("BALANCER_MAC", 6),
-    ("BACKENDS", 4),
     ("SLOTS", 4),
+    ("BUCKETS", 4),
+    ("SEED", 8),
     ("TICKS_PER_SECOND", 4),
+    ("MTU", 4),
+    ("TUNNEL_V4", 8),
+    ("TUNNEL_V6", 8),
     ("DEFERRED", 4),
     ("PERFMON", 4),
+    ("FRAGS", 4),
     ("TRACE", 4),
+    ("WATCH", 4),
+    ("DRY", 4),
 ];
 
 /// A map that the loader and the program share.
@@ -44,11 +53,15 @@ const fn shared<K, V>(name: &'static str, map_type: MapType) -> Shared {
 
 /// All of them.
 pub const MAPS: &[Shared] = &[
+    shared::<ServiceKey, Service>("services", MapType::HASH),
+    shared::<u32, Block>("tables", MapType::ARRAY),
+    shared::<u32, u32>("members", MapType::ARRAY),
     shared::<u32, Backend>("backends", MapType::ARRAY),
-    shared::<FlowKey, u32>("flows", MapType::HASH),
+    shared::<u32, Bucket>("index", MapType::ARRAY),
     shared::<u32, Connection>("connections", MapType::ARRAY),
-    shared::<u32, BackendCount>("backend_counters", MapType::PERCPU_ARRAY),
     shared::<u32, Count>("counters", MapType::PERCPU_ARRAY),
+    shared::<u32, BackendCount>("backend_counters", MapType::PERCPU_ARRAY),
+    shared::<u32, ServiceCount>("service_counters", MapType::PERCPU_ARRAY),
     shared::<u32, Scratch>("scratch", MapType::PERCPU_ARRAY),
 ];
 
@@ -68,10 +81,10 @@ impl Shared {
             .map(|(part, has, wants)| format!("its {part} has {has} bytes, not {wants}"))
     }
 
-    /// Whether a map of the kernel has that layout.
-    pub fn fits(&self, shape: MapShape) -> bool {
-        self.difference(shape.map_type, shape.key_size, shape.value_size)
-            .is_none()
+    /// How a map of the kernel differs from that layout: "map `services`: its key has 12 bytes, not 24".
+    pub fn misfit(&self, shape: MapShape) -> Option<String> {
+        let difference = self.difference(shape.map_type, shape.key_size, shape.value_size)?;
+        Some(format!("map `{}`: {difference}", self.name))
     }
 }
 
@@ -167,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_map_of_another_layout_is_named() {
-        let counters = &MAPS[4];
+        let counters = &MAPS[6];
         let differs = |map_type, key, value| counters.difference(map_type, key, value);
         assert_eq!(differs(MapType::PERCPU_ARRAY, 4, 16), None);
         assert_eq!(
@@ -179,15 +192,15 @@ mod tests {
             Some("its value has 8 bytes, not 16")
         );
         let mut spec = parse(crate::PROGRAM).unwrap();
-        spec.map_mut("flows").unwrap().key_size = 12;
+        spec.map_mut("services").unwrap().key_size = 12;
         assert_eq!(
             check_maps(&spec).unwrap_err().to_string(),
-            "not the load balancer's program: map `flows`: its key has 12 bytes, not 16"
+            "not the load balancer's program: map `services`: its key has 12 bytes, not 24"
         );
-        spec.map_mut("flows").unwrap().name = "streams".into();
+        spec.map_mut("services").unwrap().name = "streams".into();
         assert_eq!(
             check_maps(&spec).unwrap_err().to_string(),
-            "not the load balancer's program: no map `flows`"
+            "not the load balancer's program: no map `services`"
         );
     }
 

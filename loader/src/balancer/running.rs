@@ -5,20 +5,15 @@ use std::fmt;
 use std::path::PathBuf;
 
 use nix::errno::Errno;
-use xdplb_prog::abi::Mac;
-use xdplb_prog::counters::Reason;
 
 use super::pins;
 use super::program::{ENTRY, MAPS};
 use super::settings::Settings;
-use super::tables::{self, BackendStats, ReasonCount};
+use super::tables;
 use crate::attach::at_hook;
 use crate::kernel::{self, KernelError, Map, Program, ProgramInfo};
 use crate::netlink::{Link, Mode};
 use crate::object::Spec;
-
-/// More slots than this are not looked at one by one to count connections: it must stay a matter of a second.
-const COUNTED_SLOTS: u32 = 1 << 20;
 
 /// A balancer that is attached, and its maps.
 #[derive(Debug)]
@@ -46,6 +41,8 @@ pub struct Foreign {
     pub link: Option<u32>,
     /// The program, where we may open it.
     pub program: Option<Program>,
+    /// Of a balancer of another version: the first thing in which it differs.
+    pub version: Option<String>,
 }
 
 impl fmt::Display for Foreign {
@@ -60,6 +57,12 @@ impl fmt::Display for Foreign {
         }
         if self.name.is_none() {
             f.write_str("\n  what it is takes cap_sys_admin to see")?;
+        }
+        if let Some(difference) = &self.version {
+            write!(
+                f,
+                "\n  a balancer of another version, whose flows this one cannot take over: {difference}"
+            )?;
         }
         Ok(())
     }
@@ -104,7 +107,9 @@ impl Occupant {
             info,
             maps,
         };
-        if running.is_ours() {
+        let named_so = running.info.name == kernel::object_name(ENTRY);
+        let misfit = running.misfit();
+        if named_so && misfit.is_none() {
             return Ok(Occupant::Ours(Box::new(running)));
         }
         Ok(Occupant::Foreign(Foreign {
@@ -113,6 +118,7 @@ impl Occupant {
             mode,
             link: holder(id, link.ifindex),
             program: Some(running.program),
+            version: misfit.filter(|_| named_so),
         }))
     }
 }
@@ -125,6 +131,7 @@ impl Foreign {
             mode,
             link: None,
             program: None,
+            version: None,
         }
     }
 }
@@ -155,25 +162,17 @@ fn holder(program: u32, ifindex: u32) -> Option<u32> {
 }
 
 impl Running {
-    fn is_ours(&self) -> bool {
-        self.info.name == kernel::object_name(ENTRY)
-            && MAPS.iter().all(|shared| {
-                self.map(shared.name)
-                    .is_some_and(|map| shared.fits(map.shape()))
-            })
+    /// The first thing in which its maps are not laid out as this loader knows them.
+    fn misfit(&self) -> Option<String> {
+        MAPS.iter().find_map(|shared| match self.map(shared.name) {
+            Some(map) => shared.misfit(map.shape()),
+            None => Some(format!("it has no map `{}`", shared.name)),
+        })
     }
 
     /// A map, by the object's name for it.
     pub fn map(&self, name: &str) -> Option<&Map> {
         self.maps.get(&kernel::object_name(name))
-    }
-
-    /// A map's value; None where there is no such map or entry.
-    fn value(&self, map: &str, index: u32) -> Result<Option<Vec<u8>>, KernelError> {
-        match self.map(map) {
-            Some(map) => map.lookup(&tables::index_key(index)),
-            None => Ok(None),
-        }
     }
 
     /// What it was started with; None where it is of another version, whose constants lie elsewhere.
@@ -189,69 +188,19 @@ impl Running {
         Ok(bytes.and_then(|bytes| Settings::read(spec, &bytes)))
     }
 
-    /// Its backends, by index.
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub fn backends(&self) -> Result<Vec<(std::net::Ipv4Addr, Mac)>, KernelError> {
-        let count = self.entries("backends");
-        let mut backends = Vec::new();
-        for index in 0..count {
-            let value = self.value("backends", index)?;
-            backends.extend(value.as_deref().and_then(tables::decode_backend));
-        }
-        Ok(backends)
-    }
-
     /// The size of a map.
     pub fn entries(&self, map: &str) -> u32 {
         self.map(map).map_or(0, |map| map.shape().max_entries)
     }
 
-    /// How many slots of the connection table are taken, and of how many that were looked at.
+    /// The values of all CPUs, one behind the other; none where an older program's map ends before.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn live_connections(&self) -> Result<(u32, u32), KernelError> {
-        let looked_at = self.entries("connections").min(COUNTED_SLOTS);
-        let mut live = 0;
-        for slot in 0..looked_at {
-            let value = self.value("connections", slot)?;
-            live += u32::from(value.is_some_and(|value| tables::is_live(&value)));
-        }
-        Ok((live, looked_at))
-    }
-
-    /// What it counted, by reason.
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub fn counters(&self) -> Result<Vec<ReasonCount>, KernelError> {
-        let counters = Reason::ALL.iter().map(|reason| {
-            let cpus = self.per_cpu("counters", *reason as u32)?;
-            Ok(tables::reason_count(*reason, &cpus))
-        });
-        counters.collect()
-    }
-
-    /// What it counted, by backend.
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub fn backend_counters(&self) -> Result<Vec<BackendStats>, KernelError> {
-        let backends = self.backends()?;
-        let counters = (0..).zip(backends).map(|(index, backend)| {
-            let cpus = self.per_cpu("backend_counters", index)?;
-            Ok(tables::backend_stats(backend, &cpus))
-        });
-        counters.collect()
-    }
-
-    /// The values of all CPUs; none where an older program's map ends before.
-    fn per_cpu(&self, map: &str, index: u32) -> Result<Vec<Vec<u8>>, KernelError> {
+    pub fn per_cpu(&self, map: &str, index: u32) -> Result<Vec<u8>, KernelError> {
         let values = match self.map(map) {
-            Some(map) => map.lookup_per_cpu(&tables::index_key(index))?,
-            None => None,
+            Some(map) if index < map.shape().max_entries => map.lookup(&tables::index_key(index))?,
+            Some(_) | None => None,
         };
         Ok(values.unwrap_or_default())
     }
@@ -279,6 +228,12 @@ mod tests {
         assert_eq!(
             foreign.to_string(),
             "XDP program 42 `xdp_filter` (native), held by bpf_link 7"
+        );
+        foreign.link = None;
+        foreign.version = Some("it has no map `index`".into());
+        assert_eq!(
+            foreign.to_string(),
+            "XDP program 42 `xdp_filter` (native)\n  a balancer of another version, whose flows this one cannot take over: it has no map `index`"
         );
     }
 }

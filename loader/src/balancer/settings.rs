@@ -1,15 +1,12 @@
 //! PURE: what is decided before the program is loaded, written into the object's constants and map sizes, and read back
 //! from a program that runs.
 
-use std::fmt;
-use std::net::Ipv4Addr;
-use std::num::NonZeroU16;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use nix::time::{ClockId, clock_getres};
-use xdplb_prog::abi::{Mac, deferred};
+use nix::time::{ClockId, clock_getres, clock_gettime};
+use xdplb_prog::abi::{BUCKET, Mac, deferred};
 
-use super::listen::Listen;
-use super::tables::flow_entries;
+use super::service::{Encap, Subnet};
 use crate::kernel::{Capabilities, Capability};
 use crate::netlink::Mode;
 use crate::object::{ObjectError, Spec};
@@ -26,26 +23,32 @@ pub enum Trace {
     On,
 }
 
-/// Everything that a start decides, but for the mode. Two balancers with equal settings and backends can take over each
-/// other's connections, whether they trace or not.
+/// What the program has as constants, but for what mode and machine decide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
-    /// What clients connect to.
-    pub service: Listen,
-    /// The address that backends see.
-    pub balancer_addr: Ipv4Addr,
+    /// The IPv4 address that backends see; 0.0.0.0 for none.
+    pub balancer_v4: Ipv4Addr,
+    /// The IPv6 address that backends see; `::` for none.
+    pub balancer_v6: Ipv6Addr,
     /// The interface's Ethernet address.
     pub balancer_mac: Mac,
-    /// How many backends there are.
-    pub backends: u32,
-    /// How many connections there is room for.
+    /// The longest IP packet that it sends.
+    pub mtu: u32,
+    /// How many flows there is room for.
     pub connections: u32,
+    /// What flows are hashed with.
+    pub seed: u64,
+    /// Where outer source addresses come from.
+    pub encap: Encap,
+    /// Whether it traces.
+    pub trace: Trace,
 }
 
 /// What only the machine knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Machine {
-    ticks_per_second: u32,
+    /// Ticks of the program's clock in a second (CONFIG_HZ).
+    pub ticks_per_second: u32,
     /// Whether the verifier allows this process what it asks CAP_PERFMON for: 0 or 1.
     perfmon: u32,
 }
@@ -61,6 +64,31 @@ impl Machine {
             perfmon: perfmon.into(),
         }
     }
+
+    /// The program's clock now.
+    pub fn now(&self) -> u32 {
+        let since_boot = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).map(|time| {
+            let (seconds, nanoseconds) = (time.tv_sec() as u64, time.tv_nsec() as u64);
+            (seconds, nanoseconds)
+        });
+        let (seconds, nanoseconds) = since_boot.unwrap_or_default();
+        jiffies(seconds, nanoseconds, self.ticks_per_second)
+    }
+}
+
+/// The kernel's jiffies that long after its start: it begins to count five minutes before zero (include/linux/jiffies.h,
+/// INITIAL_JIFFIES) and follows the monotonic clock (kernel/time/tick-sched.c, `tick_do_update_jiffies64`).
+fn jiffies(seconds: u64, nanoseconds: u64, hertz: u32) -> u32 {
+    let hertz = u64::from(hertz);
+    let ticks = seconds * hertz + nanoseconds * hertz / 1_000_000_000;
+    (ticks as u32).wrapping_sub(300 * hertz as u32)
+}
+
+/// The size of map `index` for that many flows, with two entries each: at most half full on average.
+pub fn buckets(connections: u32) -> u32 {
+    const ENTRIES: u64 = (BUCKET as u64 + 2) / 2;
+    let buckets = (2 * u64::from(connections)).div_ceil(ENTRIES).max(1);
+    buckets.next_power_of_two().min(1 << 31) as u32
 }
 
 impl Settings {
@@ -68,40 +96,36 @@ impl Settings {
     ///
     /// # Errors
     /// An object that has no such map or constant.
-    pub fn apply(
-        &self,
-        spec: &mut Spec,
-        mode: Mode,
-        trace: Trace,
-        machine: Machine,
-    ) -> Result<(), ObjectError> {
-        let sizes = [
-            ("backends", self.backends),
-            ("backend_counters", self.backends),
-            ("connections", self.connections),
-            ("flows", flow_entries(self.connections)),
-        ];
-        for (map, entries) in sizes {
-            spec.map_mut(map)?.max_entries = entries;
-        }
+    pub fn apply(&self, spec: &mut Spec, mode: Mode, machine: Machine) -> Result<(), ObjectError> {
+        let buckets = buckets(self.connections);
+        spec.map_mut("connections")?.max_entries = self.connections;
+        spec.map_mut("index")?.max_entries = buckets;
         let deferred = match mode {
             Mode::Native | Mode::Hardware => deferred::COMPLETE,
             Mode::Generic => deferred::KEEP,
         };
-        let trace: u32 = match trace {
+        let trace: u32 = match self.trace {
             Trace::Off => 0,
             Trace::On => 1,
         };
-        let port = self.service.port.map_or(0, NonZeroU16::get);
+        let (source4, source6) = (self.encap.source4, self.encap.source6.address().octets());
+        let mask = u32::MAX
+            .checked_shl(32 - u32::from(source4.bits()))
+            .unwrap_or(0);
+        let mut tunnel_v4 = source4.address().octets().to_vec();
+        tunnel_v4.extend_from_slice(&mask.to_be_bytes());
         // Addresses and ports lie as in a packet, everything else as the machine has it.
-        let constants: [(&str, &[u8]); 10] = [
-            ("SERVICE_ADDR", &self.service.addr.octets()),
-            ("SERVICE_PORT", &port.to_be_bytes()),
-            ("BALANCER_ADDR", &self.balancer_addr.octets()),
+        let constants: [(&str, &[u8]); 13] = [
+            ("BALANCER_V4", &self.balancer_v4.octets()),
+            ("BALANCER_V6", &self.balancer_v6.octets()),
             ("BALANCER_MAC", &self.balancer_mac),
-            ("BACKENDS", &self.backends.to_ne_bytes()),
             ("SLOTS", &self.connections.to_ne_bytes()),
+            ("BUCKETS", &buckets.to_ne_bytes()),
+            ("SEED", &self.seed.to_ne_bytes()),
             ("TICKS_PER_SECOND", &machine.ticks_per_second.to_ne_bytes()),
+            ("MTU", &self.mtu.to_ne_bytes()),
+            ("TUNNEL_V4", &tunnel_v4),
+            ("TUNNEL_V6", &source6[..8]),
             ("DEFERRED", &deferred.to_ne_bytes()),
             ("PERFMON", &machine.perfmon.to_ne_bytes()),
             ("TRACE", &trace.to_ne_bytes()),
@@ -122,15 +146,33 @@ impl Settings {
         map.contents = Some(rodata.to_vec());
         let number = |name| Some(u32::from_ne_bytes(constant(&spec, name)?));
         Some(Self {
-            service: Listen {
-                addr: Ipv4Addr::from(constant::<4>(&spec, "SERVICE_ADDR")?),
-                port: NonZeroU16::new(u16::from_be_bytes(constant(&spec, "SERVICE_PORT")?)),
-            },
-            balancer_addr: Ipv4Addr::from(constant::<4>(&spec, "BALANCER_ADDR")?),
+            balancer_v4: Ipv4Addr::from(constant::<4>(&spec, "BALANCER_V4")?),
+            balancer_v6: Ipv6Addr::from(constant::<16>(&spec, "BALANCER_V6")?),
             balancer_mac: constant(&spec, "BALANCER_MAC")?,
-            backends: number("BACKENDS")?,
+            mtu: number("MTU")?,
             connections: number("SLOTS")?,
+            seed: u64::from_ne_bytes(constant(&spec, "SEED")?),
+            encap: encap(constant(&spec, "TUNNEL_V4")?, constant(&spec, "TUNNEL_V6")?),
+            trace: match number("TRACE")? {
+                0 => Trace::Off,
+                _ => Trace::On,
+            },
         })
+    }
+}
+
+/// The subnets that these constants stand for; the default ones where they make no sense.
+fn encap(v4: [u8; 8], v6: [u8; 8]) -> Encap {
+    let [a, b, c, d, mask @ ..] = v4;
+    let bits = u32::from_be_bytes(mask).leading_ones();
+    let mut address = [0; 16];
+    address[..8].copy_from_slice(&v6);
+    let source4 = format!("{}/{bits}", Ipv4Addr::from([a, b, c, d])).parse::<Subnet<Ipv4Addr>>();
+    let source6 = format!("{}/64", Ipv6Addr::from(address)).parse::<Subnet<Ipv6Addr>>();
+    let default = Encap::default();
+    Encap {
+        source4: source4.unwrap_or(default.source4),
+        source6: source6.unwrap_or(default.source6),
     }
 }
 
@@ -146,28 +188,22 @@ fn hertz(nanoseconds: i64) -> u32 {
     }
 }
 
-impl fmt::Display for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "service {}, balancer {}, {} backends, room for {} connections",
-            self.service, self.balancer_addr, self.backends, self.connections
-        )
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
 
-    fn settings() -> Settings {
+    /// Settings as the tests beside this file want some.
+    pub fn settings() -> Settings {
         Settings {
-            service: "10.0.0.20:80".parse().unwrap(),
-            balancer_addr: Ipv4Addr::new(10, 0, 0, 10),
+            balancer_v4: Ipv4Addr::new(10, 0, 0, 10),
+            balancer_v6: "fd00::10".parse().unwrap(),
             balancer_mac: [0xde, 0xad, 0xbe, 0xef, 0, 0x10],
-            backends: 3,
+            mtu: 1500,
             connections: 1000,
+            seed: 0x0123_4567_89ab_cdef,
+            encap: Encap::default(),
+            trace: Trace::On,
         }
     }
 
@@ -175,21 +211,19 @@ mod tests {
     fn settings_go_into_the_object_and_come_back() {
         let mut spec = super::super::program::parse(crate::PROGRAM).unwrap();
         settings()
-            .apply(&mut spec, Mode::Generic, Trace::On, Machine::ask())
+            .apply(&mut spec, Mode::Generic, Machine::ask())
             .unwrap();
-        assert_eq!(spec.global("SERVICE_ADDR").unwrap(), [10, 0, 0, 20]);
-        assert_eq!(spec.global("SERVICE_PORT").unwrap(), [0, 80]);
+        assert_eq!(spec.global("BALANCER_V4").unwrap(), [10, 0, 0, 10]);
+        assert_eq!(
+            spec.global("TUNNEL_V4").unwrap(),
+            [172, 16, 0, 0, 255, 255, 0, 0]
+        );
         assert_eq!(
             spec.global("DEFERRED").unwrap(),
             deferred::KEEP.to_ne_bytes()
         );
         assert_eq!(spec.global("TRACE").unwrap(), 1u32.to_ne_bytes());
-        for (map, entries) in [
-            ("backends", 3),
-            ("backend_counters", 3),
-            ("connections", 1000),
-            ("flows", 2000),
-        ] {
+        for (map, entries) in [("connections", 1000), ("index", 256)] {
             assert_eq!(spec.map(map).unwrap().max_entries, entries, "{map}");
         }
         let rodata = spec.map(CONSTANTS).unwrap().contents.clone().unwrap();
@@ -199,10 +233,18 @@ mod tests {
     }
 
     #[test]
+    fn every_flow_has_room_for_both_keys() {
+        let sizes = [1, 4, 5, 1000, 65_536, 1 << 20, 1 << 24].map(buckets);
+        assert_eq!(sizes, [1, 1, 2, 256, 16_384, 1 << 18, 1 << 22]);
+    }
+
+    #[test]
     fn ticks_of_the_usual_kernels() {
         let found: Vec<u32> = [1_000_000, 3_333_333, 4_000_000, 10_000_000, 0, -1, 1]
             .map(hertz)
             .to_vec();
         assert_eq!(found, [1000, 300, 250, 100, 250, 250, 250]);
+        assert_eq!(jiffies(300, 0, 250), 0);
+        assert_eq!(jiffies(299, 996_000_000, 250), u32::MAX);
     }
 }

@@ -18,7 +18,9 @@ pub(super) enum Advice {
 pub(super) fn advise(args: &RunArgs, advice: Advice) -> String {
     let mut words = vec!["xdplb-load".to_string()];
     let mut add = |word: &str| words.push(quote(word));
-    if ["run", "status", "stats", "detach", "verify", "help"].contains(&args.ifname.as_str()) {
+    // An interface may be called like a subcommand.
+    let command = <super::Cli as clap::CommandFactory>::command();
+    if args.ifname == "help" || command.find_subcommand(&args.ifname).is_some() {
         add("run");
     }
     if advice == Advice::Replace || args.replace {
@@ -28,10 +30,7 @@ pub(super) fn advise(args: &RunArgs, advice: Advice) -> String {
     args.backends.iter().for_each(|backend| add(backend));
     if let Some(service) = &args.listen {
         add("--listen");
-        add(&match service.port {
-            Some(port) => format!("{}:{port}", service.addr),
-            None => service.addr.to_string(),
-        });
+        add(&service.to_string());
     }
     let mode = match (advice, args.xdp_mode) {
         (Advice::Mode(mode), _) => Some(mode),
@@ -52,9 +51,9 @@ pub(super) fn advise(args: &RunArgs, advice: Advice) -> String {
     if args.trace {
         add("--trace");
     }
-    if args.connections != super::CONNECTIONS {
+    if let Some(connections) = args.connections {
         add("--connections");
-        add(&args.connections.to_string());
+        add(&connections.to_string());
     }
     words.join(" ")
 }
@@ -115,7 +114,7 @@ mod tests {
                 "my backends",
             ],
             Advice::Same,
-            "xdplb-load run stats 'my backends' --listen 10.0.0.20:80 --trace",
+            "xdplb-load run stats 'my backends' --listen 10.0.0.20:80/tcp --trace",
         );
         check(
             &[

@@ -1,16 +1,21 @@
 //! `--dry-run`: an observer of the load path, which stops before its first system call.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use super::run::first_mode;
+use super::source::Read;
+use super::start::first_mode;
 use super::{RunArgs, say, say_json};
-use crate::balancer::config::{Backend, show_mac};
+use crate::balancer::adopt::Kinship;
 use crate::balancer::device::Device;
+use crate::balancer::install::{Ground, Order};
 use crate::balancer::mode::Choice;
-use crate::balancer::settings::{Machine, Settings, Trace};
+use crate::balancer::next::{self, States};
+use crate::balancer::running::Occupant;
+use crate::balancer::service::{Backend, Service, Word as _, show_mac};
+use crate::balancer::settings::{Settings, Trace};
 use crate::load::{self, Step};
 use crate::object::{Freeze, MapPlan, ProgramPlan, Spec};
 
@@ -20,10 +25,9 @@ struct DryRun {
     ifname: String,
     ifindex: u32,
     mode: String,
-    service: String,
-    balancer: String,
+    balancer: Vec<String>,
     balancer_mac: String,
-    backends: Vec<PlannedBackend>,
+    services: Vec<PlannedService>,
     settings: BTreeMap<String, String>,
     btf_types: usize,
     maps: Vec<PlannedMap>,
@@ -31,10 +35,19 @@ struct DryRun {
 }
 
 #[derive(Debug, Serialize)]
+struct PlannedService {
+    service: String,
+    mode: &'static str,
+    backends: Vec<PlannedBackend>,
+}
+
+#[derive(Debug, Serialize)]
 struct PlannedBackend {
-    ip: String,
+    backend: String,
     /// None: it will be asked for.
     mac: Option<String>,
+    weight: u16,
+    state: &'static str,
 }
 
 #[derive(Debug, Serialize)]
@@ -60,32 +73,39 @@ struct PlannedProgram {
     source_lines: usize,
 }
 
-/// Plans the load and prints it.
+/// Plans the load of a first start, and prints it.
 pub(super) fn print(
     args: &RunArgs,
-    spec: &Spec,
+    ground: &Ground<'_>,
     device: &Device,
-    settings: &Settings,
+    read: &Read,
     choice: Choice,
-    backends: &[Backend],
 ) -> Result<()> {
     let object = || match &args.object {
         Some(file) => file.display().to_string(),
         None => "the built-in program".into(),
     };
     let trace = if args.trace { Trace::On } else { Trace::Off };
-    let mut spec = spec.clone();
-    settings
-        .apply(&mut spec, first_mode(choice), trace, Machine::ask())
+    let (occupant, macs) = (Occupant::Nothing, HashMap::new());
+    let states = States::OfRunning;
+    let next = next::decide(ground, device, &read.config, trace, &states, &occupant, &macs)?;
+    let order = Order {
+        device,
+        settings: &next.settings,
+        image: &next.image,
+        occupant: &occupant,
+        kinship: &Kinship::Same,
+    };
+    let spec = ground
+        .prepared(&order, first_mode(choice))
         .with_context(object)?;
     let mut dry = DryRun {
         ifname: device.name.clone(),
         ifindex: device.ifindex,
         mode: show_choice(choice),
-        service: settings.service.to_string(),
-        balancer: settings.balancer_addr.to_string(),
-        balancer_mac: show_mac(settings.balancer_mac),
-        backends: backends.iter().map(planned_backend).collect(),
+        balancer: balancer(&next.settings),
+        balancer_mac: show_mac(next.settings.balancer_mac),
+        services: read.config.services.iter().map(planned_service).collect(),
         ..DryRun::default()
     };
     load::prepare(&spec, &mut |step: &Step<'_>| dry.take(step)).with_context(object)?;
@@ -96,6 +116,14 @@ pub(super) fn print(
     Ok(())
 }
 
+/// The addresses that backends answer to.
+fn balancer(settings: &Settings) -> Vec<String> {
+    let (v4, v6) = (settings.balancer_v4, settings.balancer_v6);
+    let v4 = (!v4.is_unspecified()).then(|| v4.to_string());
+    let v6 = (!v6.is_unspecified()).then(|| v6.to_string());
+    v4.into_iter().chain(v6).collect()
+}
+
 fn show_choice(choice: Choice) -> String {
     match choice {
         Choice::Native => "native mode".into(),
@@ -104,10 +132,20 @@ fn show_choice(choice: Choice) -> String {
     }
 }
 
+fn planned_service(service: &Service) -> PlannedService {
+    PlannedService {
+        service: service.key.to_string(),
+        mode: service.forward.name(),
+        backends: service.backends.iter().map(planned_backend).collect(),
+    }
+}
+
 fn planned_backend(backend: &Backend) -> PlannedBackend {
     PlannedBackend {
-        ip: backend.ip.to_string(),
+        backend: backend.key.to_string(),
         mac: backend.mac.map(show_mac),
+        weight: backend.weight.get(),
+        state: backend.state.name(),
     }
 }
 
@@ -130,18 +168,11 @@ impl DryRun {
                 "Interface {} (ifindex {}), {}",
                 self.ifname, self.ifindex, self.mode
             ),
-            format!(
-                "Service {}, balancer {} {}",
-                self.service, self.balancer, self.balancer_mac
-            ),
+            format!("Balancer {} {}", self.balancer.join(" "), self.balancer_mac),
         ];
-        for (number, backend) in self.backends.iter().enumerate() {
-            let mac = backend.mac.as_deref().unwrap_or("asked for at the start");
-            lines.push(format!(
-                "Backend {} - IP: {}, MAC: {mac}",
-                number + 1,
-                backend.ip
-            ));
+        for service in &self.services {
+            lines.push(format!("Service {}, mode {}", service.service, service.mode));
+            lines.extend(service.backends.iter().map(PlannedBackend::text));
         }
         lines.push(format!("Types (BTF): {}", self.btf_types));
         lines.push("Constants:".into());
@@ -205,6 +236,19 @@ fn planned_program(program: &ProgramPlan) -> PlannedProgram {
     }
 }
 
+impl PlannedBackend {
+    fn text(&self) -> String {
+        let Self {
+            backend,
+            mac,
+            weight,
+            state,
+        } = self;
+        let mac = mac.as_deref().unwrap_or("asked for at the start");
+        format!("  Backend {backend}, MAC {mac}, weight {weight}, {state}")
+    }
+}
+
 impl PlannedMap {
     fn text(&self) -> String {
         let frozen = if self.frozen { ", then frozen" } else { "" };
@@ -243,30 +287,62 @@ impl PlannedProgram {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
-    use crate::balancer::program;
-    use crate::netlink::Mode;
+    use crate::balancer::settings::Machine;
+    use crate::balancer::{program, simple};
+    use crate::netlink::{Mode, Socket};
 
     #[test]
     fn the_plan_names_maps_program_and_constants() {
-        let mut spec = program::parse(crate::PROGRAM).unwrap();
-        let settings = Settings {
-            service: "10.0.0.10:80".parse().unwrap(),
-            balancer_addr: [10, 0, 0, 10].into(),
-            balancer_mac: [2, 0, 0, 0, 0, 1],
-            backends: 3,
-            connections: 1000,
+        let spec = program::parse(crate::PROGRAM).unwrap();
+        let socket = Socket::open().unwrap();
+        let ground = Ground {
+            spec: &spec,
+            socket: &socket,
+            machine: Machine::ask(),
+            pins: None,
         };
-        settings
-            .apply(&mut spec, Mode::Generic, Trace::Off, Machine::ask())
-            .unwrap();
-        let mut dry = DryRun::default();
+        let device = Device {
+            name: "veth6".into(),
+            ifindex: 7,
+            mac: [2, 0, 0, 0, 0, 1],
+            mtu: 1500,
+            addresses: vec!["10.0.0.10".parse().unwrap()],
+            kind: crate::balancer::mode::Device::Other,
+        };
+        let backends = simple::parse_words(&["10.0.0.2", "10.0.0.3", "weight=2"]).unwrap();
+        let config = backends.into_config("10.0.0.10:80".parse().unwrap()).unwrap();
+        let next = next::decide(
+            &ground,
+            &device,
+            &config,
+            Trace::Off,
+            &States::OfRunning,
+            &Occupant::Nothing,
+            &HashMap::new(),
+        )
+        .unwrap();
+        let order = Order {
+            device: &device,
+            settings: &next.settings,
+            image: &next.image,
+            occupant: &Occupant::Nothing,
+            kinship: &next.kinship,
+        };
+        let spec = ground.prepared(&order, Mode::Generic).unwrap();
+        let mut dry = DryRun {
+            services: config.services.iter().map(planned_service).collect(),
+            balancer: balancer(&next.settings),
+            ..DryRun::default()
+        };
         load::prepare(&spec, &mut |step: &Step<'_>| dry.take(step)).unwrap();
         let text = dry.text();
         for line in [
-            "  SERVICE_ADDR = 0a 00 00 0a",
-            "  SERVICE_PORT = 00 50",
-            "  backends (backends): array, key 4, value 12, 3 entries",
-            "  flows (flows): hash, key 16, value 4, 2000 entries",
+            "Balancer 10.0.0.10 ",
+            "Service 10.0.0.10:80/tcp, mode nat",
+            "  Backend 10.0.0.3, MAC asked for at the start, weight 2, active",
+            "  BALANCER_V4 = 0a 00 00 0a",
+            "  backends (backends): array, key 4, value 40, 16 entries",
+            "  services (services): hash, key 24, value 32, 2 entries",
             "  .rodata (xdplb.rodata): array, key 4, value ",
             "  xdp_load_balancer (section xdp): ",
             "    patched with maps: ",

@@ -115,6 +115,7 @@ mod tests {
             mode: Mode::Generic,
             link: None,
             program: None,
+            version: None,
         })
     }
 

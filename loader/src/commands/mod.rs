@@ -1,12 +1,14 @@
 //! The command line, a file a subcommand. Errors rise to [`main`], which is the one place that prints them.
 
 mod command_line;
+mod daemon;
 mod detach;
 mod dry_run;
 mod explain;
 mod files;
 mod interfaces;
 mod run;
+mod source;
 mod start;
 mod stats;
 mod status;
@@ -17,11 +19,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::balancer::listen::Listen;
 use crate::balancer::mode::Wish;
-
-/// How many connections there is room for unless the user says otherwise.
-const CONNECTIONS: u32 = 65_536;
+use crate::balancer::service::ServiceKey;
 
 /// A layer-4 load balancer at the XDP hook.
 #[derive(Debug, Parser)]
@@ -45,8 +44,10 @@ enum Command {
     Run(RunArgs),
     /// What is attached to an interface, or to each
     Status(OneArgs),
-    /// What the balancer counted, by reason and by backend
-    Stats(OneArgs),
+    /// What the balancer counted, by reason, service and backend
+    Stats(StatsArgs),
+    /// Whether a file of backends or services is right, without looking at anything else
+    Check(CheckArgs),
     /// Take the balancer off an interface
     Detach(DetachArgs),
     /// Load every map and program of BPF objects into this kernel, say how each went, and unload
@@ -57,12 +58,12 @@ enum Command {
 struct RunArgs {
     /// The interface that clients and backends are reached through
     ifname: String,
-    /// A file with a backend a line (`IP [MAC]`), or `IP [MAC] IP [MAC] …`
+    /// A TOML file of services, a file with a backend a line (`IP [MAC] [key=value…]`), or `IP [MAC] IP [MAC] …`
     #[arg(required = true, num_args = 1..)]
     backends: Vec<String>,
-    /// The service that clients connect to; default: every TCP port of the interface's own IPv4 address
-    #[arg(long, value_name = "ADDR[:PORT][/tcp]")]
-    listen: Option<Listen>,
+    /// The service of a list of backends; default: every TCP port of the interface's own IPv4 address
+    #[arg(long, value_name = "ADDR[:PORT][/tcp|/udp]")]
+    listen: Option<ServiceKey>,
     /// Where the program runs: in the driver, in the network stack, or wherever it works
     #[arg(long, value_enum, default_value = "auto", value_name = "MODE")]
     xdp_mode: Wish,
@@ -81,9 +82,12 @@ struct RunArgs {
     /// With --dry-run: as JSON
     #[arg(long, requires = "dry_run")]
     json: bool,
-    /// How many connections there is room for
-    #[arg(long, value_name = "N", default_value_t = CONNECTIONS, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
-    connections: u32,
+    /// Only say whether the file is right
+    #[arg(long)]
+    check: bool,
+    /// How many connections there is room for; default: what the file says, or 65536
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
+    connections: Option<u32>,
     /// Load this object instead of the built-in program
     #[arg(long, value_name = "FILE")]
     object: Option<std::path::PathBuf>,
@@ -102,6 +106,37 @@ struct OneArgs {
 }
 
 #[derive(Debug, Args)]
+struct StatsArgs {
+    /// The interface; default: each
+    ifname: Option<String>,
+    /// How much came a second, again and again, every so many seconds
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1", value_parser = seconds)]
+    watch: Option<f64>,
+    /// As JSON; with --watch, a line each time
+    #[arg(long)]
+    json: bool,
+}
+
+/// A time to wait: not none, and no more than a day.
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_string())?;
+    if (0.05..=86_400.0).contains(&seconds) {
+        Ok(seconds)
+    } else {
+        Err("from 0.05 to 86400 seconds".into())
+    }
+}
+
+#[derive(Debug, Args)]
+struct CheckArgs {
+    /// The file
+    file: std::path::PathBuf,
+    /// What a list of backends is a list of
+    #[arg(long, value_name = "ADDR[:PORT][/tcp|/udp]")]
+    listen: Option<ServiceKey>,
+}
+
+#[derive(Debug, Args)]
 struct DetachArgs {
     /// The interface; default: each that a balancer runs on
     ifname: Option<String>,
@@ -109,7 +144,7 @@ struct DetachArgs {
 
 /// Runs the command line. 0 done, 1 failed, 2 wrong usage.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(with_check(std::env::args_os().collect())) {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
@@ -120,6 +155,7 @@ pub fn main() -> ExitCode {
         (Some(Command::Run(args)), _) | (None, Some(args)) => run::run(&args).map(success),
         (Some(Command::Status(args)), _) => status::status(&args).map(success),
         (Some(Command::Stats(args)), _) => stats::stats(&args).map(success),
+        (Some(Command::Check(args)), _) => check(&args).map(success),
         (Some(Command::Detach(args)), _) => detach::detach(&args).map(success),
         (Some(Command::Verify(args)), _) => verify::verify(&args),
         (None, None) => {
@@ -137,6 +173,21 @@ pub fn main() -> ExitCode {
             }
         }
     }
+}
+
+/// `--check FILE` alone is the subcommand: no interface is needed to read a file.
+fn with_check(mut words: Vec<std::ffi::OsString>) -> Vec<std::ffi::OsString> {
+    if let [_, option, _] = words.as_mut_slice()
+        && option == "--check"
+    {
+        *option = "check".into();
+    }
+    words
+}
+
+fn check(args: &CheckArgs) -> anyhow::Result<()> {
+    say(format_args!("{}", source::check(&args.file, args.listen)?));
+    Ok(())
 }
 
 fn success(_: ()) -> ExitCode {

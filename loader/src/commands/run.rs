@@ -1,100 +1,101 @@
 //! `run`: from the command line to a balancer at its interface, and off again.
 
+use std::collections::HashMap;
 use std::fmt::Write;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use xdplb_prog::abi::Mac;
 
 use super::command_line::{Advice, advise};
-use super::start::{Prepared, StartError};
-use super::{RunArgs, dry_run, files, note, say};
+use super::daemon::Daemon;
+use super::source::{self, Form, Read, Source};
+use super::start::start;
+use super::{RunArgs, UsageError, dry_run, files, note, remark, say};
 use crate::attach::Detached;
-use crate::balancer::attachment::{self, Attachment, Manners};
-use crate::balancer::config::{self, Backend, show_mac};
+use crate::balancer::attachment::{self, AttachError, Attachment, Manners};
 use crate::balancer::device::Device;
-use crate::balancer::listen::Listen;
+use crate::balancer::install::{Ground, InstallError, Order};
 use crate::balancer::lock::InterfaceLock;
-use crate::balancer::mode::{self, Choice};
-use crate::balancer::neighbour;
+use crate::balancer::mode;
+use crate::balancer::neighbour::{self, Found, Outlook};
+use crate::balancer::next::{self, States};
 use crate::balancer::program;
 use crate::balancer::running::Occupant;
-use crate::balancer::settings::{Machine, Settings, Trace};
+use crate::balancer::service::{Config, show_mac};
+use crate::balancer::settings::{Machine, Trace};
 use crate::balancer::signals::Stop;
 use crate::load::LoadError;
 use crate::netlink::{Namespace, Socket};
 use crate::object::Spec;
 
-/// Balances until a signal comes; with `--dry-run`, says what it would do.
+/// Balances until a signal comes; with `--dry-run`, says what it would do; with `--check`, whether its file is right.
 pub(super) fn run(args: &RunArgs) -> Result<()> {
-    let backends = read_backends(&args.backends)?;
+    let source = Source::of(args);
+    if let (true, Some(file)) = (args.check, source.path()) {
+        say(format_args!("{}", source::check(file, args.listen)?));
+        return Ok(());
+    }
+    // What is wrong with a file is said before what is wrong with the machine.
+    if let Err(error) = source.read(None)
+        && !error.is::<UsageError>()
+    {
+        return Err(error);
+    }
     let spec = read_program(args.object.as_deref())?;
     let socket = Socket::open()?;
     let device = Device::find(&socket, &args.ifname)?;
-    let settings = settle(args, &device, &backends)?;
-    device.check_backends(&backends, &settings.service)?;
+    let read = source.read(Some(&device))?;
+    device.check(&read.config)?;
     let choice = mode::choose(args.xdp_mode, device.kind);
-    if args.dry_run {
-        return dry_run::print(args, &spec, &device, &settings, choice, &backends);
-    }
-    // From here on something happens in the kernel.
-    let _lock = InterfaceLock::take(&device.name, device.ifindex)?;
-    let occupant = look(args, &socket, &device)?;
-    let backends = neighbour::resolve(&socket, &device, &backends)?;
-    let stop = Stop::block().context("block signals")?;
-    // From here on no signal comes between an attachment and the one who takes it off.
-    let prepared = Prepared {
-        args,
+    let ground = Ground {
         spec: &spec,
         socket: &socket,
-        device: &device,
-        settings: &settings,
-        backends: &backends,
-        trace: trace(args),
         machine: Machine::ask(),
+        pins: args.pin.clone(),
     };
-    let attachment = prepared
-        .start(choice, &occupant)
-        .map_err(|error| explain(args, error))?;
+    if args.dry_run {
+        return dry_run::print(args, &ground, &device, &read, choice);
+    }
+    // From here on something happens in the kernel.
+    let lock = InterfaceLock::take(&device.name, device.ifindex)?;
+    let occupant = look(args, &socket, &device)?;
+    let found = neighbour::resolve(&socket, &device, &read.config, neighbour::PATIENCE)?;
+    judge(&device, read.form, &found)?;
+    let stop = Stop::block().context("block signals")?;
+    // From here on no signal comes between an attachment and the one who takes it off.
+    let next = next::decide(
+        &ground,
+        &device,
+        &read.config,
+        trace(args),
+        &States::OfRunning,
+        &occupant,
+        &found.macs,
+    )?;
+    let order = Order {
+        device: &device,
+        settings: &next.settings,
+        image: &next.image,
+        occupant: &occupant,
+        kinship: &next.kinship,
+    };
+    let attachment = start(&ground, &order, choice).map_err(|error| explain(args, error))?;
     drop(occupant);
-    say(format_args!("{}", greeting(&backends)));
-    stop.wait().context("wait for a signal")?;
+    say(format_args!("{}", greeting(&read, &found.macs)));
+    let daemon = Daemon::new(&ground, &device, source, read.config, trace(args), attachment);
+    let attachment = daemon.serve(&stop, &lock)?;
     end(args, &device, attachment)
 }
 
-/// One word that is no address is a file.
-fn read_backends(words: &[String]) -> Result<Vec<Backend>> {
-    match words {
-        [file] if !file.is_empty() && !config::looks_like_address(file) => {
-            let bytes = files::read(Path::new(file))?;
-            Ok(config::parse_file(file, &bytes)?)
-        }
-        _ => Ok(config::parse_words(words)?),
-    }
-}
-
-fn read_program(file: Option<&Path>) -> Result<Spec> {
+pub(super) fn read_program(file: Option<&Path>) -> Result<Spec> {
     match file {
         Some(file) => {
             program::parse(&files::read(file)?).with_context(|| file.display().to_string())
         }
         None => program::parse(crate::PROGRAM).context("the built-in program"),
     }
-}
-
-fn settle(args: &RunArgs, device: &Device, backends: &[Backend]) -> Result<Settings> {
-    let own = Listen {
-        addr: device.addr,
-        port: None,
-    };
-    Ok(Settings {
-        service: args.listen.unwrap_or(own),
-        balancer_addr: device.addr,
-        balancer_mac: device.mac,
-        backends: u32::try_from(backends.len()).context("too many backends")?,
-        connections: args.connections,
-    })
 }
 
 fn trace(args: &RunArgs) -> Trace {
@@ -112,22 +113,50 @@ fn look(args: &RunArgs, socket: &Socket, device: &Device) -> Result<Occupant> {
         Manners::LeaveOthers
     };
     attachment::check(device, &occupant, manners)
-        .map_err(|error| explain(args, StartError::Attach(error)))?;
+        .map_err(|error| explain(args, InstallError::Attach(error)))?;
     Ok(occupant)
 }
 
+/// More backends without a MAC than these are counted, not named.
+const NAMED: usize = 5;
+
+/// Backends without a MAC: an error where they are all there is, or will never have one; else said, and their packets wait.
+pub(super) fn judge(device: &Device, form: Form, found: &Found) -> Result<()> {
+    let Some(first) = found.missing.first() else {
+        return Ok(());
+    };
+    if form == Form::Simple || first.outlook == Outlook::Never {
+        let ip = first.ip;
+        let advice = match form {
+            Form::Simple => format!("{ip} XX:XX:XX:XX:XX:XX"),
+            Form::Toml => r#"mac = "XX:XX:XX:XX:XX:XX""#.into(),
+        };
+        return Err(anyhow!("{first}\n  try:  give its MAC: {advice}"));
+    }
+    for missing in found.missing.iter().take(NAMED) {
+        remark(format_args!("warning: {missing}"));
+    }
+    if let Some(more @ 1..) = found.missing.len().checked_sub(NAMED) {
+        remark(format_args!(
+            "warning: {}: {} more like these",
+            device.name, more
+        ));
+    }
+    Ok(())
+}
+
 /// An error of the start with what can be done about it.
-fn explain(args: &RunArgs, error: StartError) -> anyhow::Error {
-    use attachment::AttachError::{Linked, NoDriverSupport, NoProgram, Occupied, Refused};
+fn explain(args: &RunArgs, error: InstallError) -> anyhow::Error {
+    use AttachError::{Linked, NoDriverSupport, NoProgram, Occupied, Refused};
     let advice = match &error {
-        StartError::MissingCapability { .. } => format!("sudo {}", advise(args, Advice::Same)),
-        StartError::Attach(Occupied { .. }) => advise(args, Advice::Replace),
-        StartError::Attach(NoDriverSupport(_)) => advise(args, Advice::Mode("generic")),
-        StartError::Attach(Linked { .. } | Refused(_) | NoProgram(_))
-        | StartError::Load(_)
-        | StartError::Object(_)
-        | StartError::Kernel(_)
-        | StartError::Pins(_) => {
+        InstallError::MissingCapability { .. } => format!("sudo {}", advise(args, Advice::Same)),
+        InstallError::Attach(Occupied { .. }) => advise(args, Advice::Replace),
+        InstallError::Attach(NoDriverSupport(_)) => advise(args, Advice::Mode("generic")),
+        InstallError::Attach(Linked { .. } | Refused(_) | NoProgram(_))
+        | InstallError::Load(_)
+        | InstallError::Object(_)
+        | InstallError::Kernel(_)
+        | InstallError::Pins(_) => {
             show_log(args, &error);
             return error.into();
         }
@@ -136,23 +165,38 @@ fn explain(args: &RunArgs, error: StartError) -> anyhow::Error {
 }
 
 /// The verifier's whole log, where it is wanted.
-fn show_log(args: &RunArgs, error: &StartError) {
-    if let (true, StartError::Load(error)) = (args.verifier_log, error)
+fn show_log(args: &RunArgs, error: &InstallError) {
+    if let (true, InstallError::Load(error)) = (args.verifier_log, error)
         && let Some(log) = LoadError::log(error)
     {
-        super::remark(format_args!("{}", log.trim_end()));
+        remark(format_args!("{}", log.trim_end()));
     }
 }
 
-/// The seed's four lines.
-fn greeting(backends: &[(Ipv4Addr, Mac)]) -> String {
-    let mut text = String::from("XDP load balancer configured with backends:\n");
-    for (number, (ip, mac)) in (1..).zip(backends) {
-        let number: u32 = number;
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "Backend {number} - IP: {ip}, MAC: {}", show_mac(*mac));
+/// The seed's four lines; of a file with services, how many there are.
+fn greeting(read: &Read, macs: &HashMap<IpAddr, Mac>) -> String {
+    let mut text = String::new();
+    match read.form {
+        Form::Simple => {
+            text += "XDP load balancer configured with backends:\n";
+            let backends = read.config.services.iter().flat_map(|s| &s.backends);
+            for (number, backend) in (1u32..).zip(backends) {
+                let ip = backend.key.address;
+                let mac = backend.mac.or(macs.get(&ip).copied()).unwrap_or_default();
+                // Writing to a String cannot fail.
+                let _ = writeln!(text, "Backend {number} - IP: {ip}, MAC: {}", show_mac(mac));
+            }
+        }
+        Form::Toml => text = greeting_of(&read.config),
     }
     text + "Press Ctrl+C to exit..."
+}
+
+fn greeting_of(config: &Config) -> String {
+    format!(
+        "XDP load balancer configured with {}\n",
+        source::summary(config)
+    )
 }
 
 /// A signal came: the balancer goes, unless it is pinned.
@@ -178,51 +222,39 @@ fn end(args: &RunArgs, device: &Device, attachment: Attachment<'_>) -> Result<()
     Ok(())
 }
 
-/// What an attempt is: one mode, or native and then generic.
-pub(super) fn first_mode(choice: Choice) -> crate::netlink::Mode {
-    match choice {
-        Choice::Native | Choice::NativeFirst => crate::netlink::Mode::Native,
-        Choice::Generic(_) => crate::netlink::Mode::Generic,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
+    use crate::balancer::simple;
 
     #[test]
     fn the_greeting_is_the_seeds() {
-        let backends = [
-            (Ipv4Addr::new(10, 0, 0, 2), [0xde, 0xad, 0xbe, 0xef, 0, 2]),
-            (Ipv4Addr::new(10, 0, 0, 3), [0xde, 0xad, 0xbe, 0xef, 0, 3]),
-        ];
+        let words = ["10.0.0.2", "de:ad:be:ef:00:02", "10.0.0.3"];
+        let backends = simple::parse_words(&words).unwrap();
+        let config = backends
+            .into_config("10.0.0.10".parse().unwrap())
+            .unwrap();
+        let macs = HashMap::from([(
+            "10.0.0.3".parse().unwrap(),
+            [0xde, 0xad, 0xbe, 0xef, 0, 3],
+        )]);
+        let mut read = Read {
+            config,
+            form: Form::Simple,
+        };
         assert_eq!(
-            greeting(&backends),
+            greeting(&read, &macs),
             "XDP load balancer configured with backends:\n\
              Backend 1 - IP: 10.0.0.2, MAC: de:ad:be:ef:00:02\n\
              Backend 2 - IP: 10.0.0.3, MAC: de:ad:be:ef:00:03\n\
              Press Ctrl+C to exit..."
         );
-    }
-
-    #[test]
-    fn one_word_is_a_file_unless_it_is_an_address() {
-        let text = |words: &[&str]| {
-            let words: Vec<String> = words.iter().map(|word| word.to_string()).collect();
-            match read_backends(&words) {
-                Ok(backends) => backends.len().to_string(),
-                Err(error) => format!("{error:#}"),
-            }
-        };
-        assert_eq!(text(&["10.0.0.2"]), "1");
+        read.form = Form::Toml;
         assert_eq!(
-            text(&["/nonexistent"]),
-            "/nonexistent: read: no such file or directory (ENOENT)"
-        );
-        assert_eq!(
-            text(&["10.0.0.300"]),
-            "command line: `10.0.0.300` is not an IPv4 or IPv6 address"
+            greeting(&read, &macs),
+            "XDP load balancer configured with 1 service, 2 backends\n\
+             Press Ctrl+C to exit..."
         );
     }
 

@@ -8,10 +8,13 @@ use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
 use super::interfaces::{Interface, NONE, all, no_balancer};
+use super::source::count;
 use super::{OneArgs, say, say_json};
 use crate::balancer::lock::InterfaceLock;
 use crate::balancer::program;
 use crate::balancer::running::{Occupant, Running};
+use crate::balancer::settings::{Machine, Settings};
+use crate::balancer::view::{ServiceView, View};
 use crate::netlink::{Link, Socket};
 use crate::object::Spec;
 
@@ -37,12 +40,10 @@ struct BalancerStatus {
     program_tag: String,
     age_seconds: u64,
     loader: Loader,
-    /// None where the program is of another version than this command.
-    service: Option<String>,
-    balancer_addr: Option<String>,
-    backends: u32,
-    connections: u32,
-    connections_counted_slots: u32,
+    /// The addresses that backends answer to; none where the constants cannot be read.
+    balancer: Vec<String>,
+    services: Vec<ServiceView>,
+    connections: u64,
     connections_room: u32,
     pins: Option<PathBuf>,
 }
@@ -110,7 +111,7 @@ fn of(
 
 fn balancer(link: &Link, running: &Running, spec: &Spec) -> Result<BalancerStatus> {
     let settings = running.settings(spec)?;
-    let (connections, counted) = running.live_connections()?;
+    let view = View::read(running, &Machine::ask())?;
     Ok(BalancerStatus {
         program_tag: running
             .info
@@ -123,14 +124,20 @@ fn balancer(link: &Link, running: &Running, spec: &Spec) -> Result<BalancerStatu
             true => Loader::Running,
             false => Loader::Gone,
         },
-        service: settings.map(|settings| settings.service.to_string()),
-        balancer_addr: settings.map(|settings| settings.balancer_addr.to_string()),
-        backends: running.entries("backends"),
-        connections,
-        connections_counted_slots: counted,
+        balancer: settings.as_ref().map_or_else(Vec::new, addresses),
+        services: view.services,
+        connections: view.live,
         connections_room: running.entries("connections"),
         pins: running.pins(),
     })
+}
+
+/// The addresses that backends answer to.
+fn addresses(settings: &Settings) -> Vec<String> {
+    let (v4, v6) = (settings.balancer_v4, settings.balancer_v6);
+    let v4 = (!v4.is_unspecified()).then(|| v4.to_string());
+    let v6 = (!v6.is_unspecified()).then(|| v6.to_string());
+    v4.into_iter().chain(v6).collect()
 }
 
 /// How long ago that was; `load_time` counts nanoseconds since boot, sleep included (`ktime_get_boottime_ns`).
@@ -158,38 +165,51 @@ fn text(interface: &InterfaceStatus) -> String {
         Loader::Running => "running",
         Loader::Gone => "gone; the balancer goes on without it",
     };
-    let unknown = || "of another version, which this command cannot read".to_string();
+    let addresses = match balancer.balancer.join(", ") {
+        none if none.is_empty() => "unknown".to_string(),
+        addresses => addresses,
+    };
     let mut lines = vec![
         format!("{ifname}  {mode}, XDP program {program}"),
         format!("  tag          {}", balancer.program_tag),
         format!("  attached     {} ago", show_age(balancer.age_seconds)),
         format!("  loader       {loader}"),
-        format!(
-            "  service      {}",
-            balancer.service.clone().unwrap_or_else(unknown)
-        ),
-        format!(
-            "  balancer     {}",
-            balancer.balancer_addr.clone().unwrap_or_else(unknown)
-        ),
-        format!("  backends     {}", balancer.backends),
+        format!("  balancer     {addresses}"),
         format!(
             "  connections  {} of {}",
             balancer.connections, balancer.connections_room
         ),
     ];
-    if balancer.connections_counted_slots < balancer.connections_room
-        && let Some(line) = lines.last_mut()
-    {
-        *line += &format!(
-            " (in the first {} slots)",
-            balancer.connections_counted_slots
-        );
-    }
     if let Some(pins) = &balancer.pins {
         lines.push(format!("  pins         {}", pins.display()));
     }
+    let shown = balancer.services.iter().take(SHOWN);
+    lines.extend(shown.flat_map(service_lines));
+    if let Some(more @ 1..) = balancer.services.len().checked_sub(SHOWN) {
+        let more = count(more as u64, "more service");
+        lines.push(format!("  … and {more}: xdplb-load stats {ifname}"));
+    }
     lines.join("\n")
+}
+
+/// More services than these are counted, not shown.
+const SHOWN: usize = 20;
+
+fn service_lines(service: &ServiceView) -> Vec<String> {
+    let name = &service.service;
+    let live = count(service.live, "connection");
+    let mut lines = vec![format!("  service      {name}, {}, {live}", service.mode)];
+    lines.extend(service.backends.iter().map(|backend| {
+        let mac = backend.mac.as_deref().unwrap_or("no MAC yet");
+        format!(
+            "    backend    {}, {mac}, {}, weight {}, {}",
+            backend.name(),
+            backend.shown_state(),
+            backend.weight,
+            count(backend.live, "connection")
+        )
+    }));
+    lines
 }
 
 fn show_age(seconds: u64) -> String {
@@ -205,6 +225,7 @@ fn show_age(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::balancer::view::BackendView;
 
     fn sample() -> InterfaceStatus {
         InterfaceStatus {
@@ -216,11 +237,29 @@ mod tests {
                 program_tag: "0123456789abcdef".into(),
                 age_seconds: 3700,
                 loader: Loader::Running,
-                service: Some("10.0.0.10/tcp, every port".into()),
-                balancer_addr: Some("10.0.0.10".into()),
-                backends: 2,
+                balancer: vec!["10.0.0.10".into(), "fd00::10".into()],
+                services: vec![ServiceView {
+                    service: "10.0.0.10/tcp".into(),
+                    mode: "nat",
+                    opened: 7,
+                    refused: 0,
+                    live: 5,
+                    backends: vec![BackendView {
+                        ip: "10.0.0.2".into(),
+                        port: None,
+                        state: "draining",
+                        live_state: true,
+                        weight: 1,
+                        mac: Some("de:ad:be:ef:00:02".into()),
+                        live: 1,
+                        new_connections: 7,
+                        to_packets: 0,
+                        to_bytes: 0,
+                        from_packets: 0,
+                        from_bytes: 0,
+                    }],
+                }],
                 connections: 5,
-                connections_counted_slots: 65_536,
                 connections_room: 65_536,
                 pins: Some("/sys/fs/bpf/lb/veth6".into()),
             }),
@@ -236,11 +275,11 @@ veth6  generic, XDP program 42 `xdp_load_balanc`
   tag          0123456789abcdef
   attached     1 h 1 min ago
   loader       running
-  service      10.0.0.10/tcp, every port
-  balancer     10.0.0.10
-  backends     2
+  balancer     10.0.0.10, fd00::10
   connections  5 of 65536
-  pins         /sys/fs/bpf/lb/veth6"
+  pins         /sys/fs/bpf/lb/veth6
+  service      10.0.0.10/tcp, nat, 5 connections
+    backend    10.0.0.2, de:ad:be:ef:00:02, draining*, weight 1, 1 connection"
         );
     }
 

@@ -17,36 +17,43 @@ impl Map {
     /// All pairs; of a hash that changes meanwhile a pair can be missed or come twice. For a per-CPU map a value is what
     /// [`Map::lookup`] gives.
     pub fn entries(&self) -> Result<Vec<Pair>, KernelError> {
-        if let Some(pairs) = self.lookup_batch()? {
-            return Ok(pairs);
-        }
         let mut pairs = Vec::new();
-        for key in self.keys()? {
-            // Gone since the walk saw it.
-            if let Some(value) = self.lookup(&key)? {
-                pairs.push((key, value));
-            }
-        }
+        self.visit(&mut |key, value| pairs.push((key.to_vec(), value.to_vec())))?;
         Ok(pairs)
     }
 
-    /// `BPF_MAP_LOOKUP_BATCH` until the end; `None` where the kernel does not have it for this type.
-    fn lookup_batch(&self) -> Result<Option<Vec<Pair>>, KernelError> {
+    /// The same, each pair to a visitor, without room for all of them.
+    pub fn visit(&self, visitor: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), KernelError> {
+        if self.visit_batch(visitor)? {
+            return Ok(());
+        }
+        for key in self.keys()? {
+            // Gone since the walk saw it.
+            if let Some(value) = self.lookup(&key)? {
+                visitor(&key, &value);
+            }
+        }
+        Ok(())
+    }
+
+    /// `BPF_MAP_LOOKUP_BATCH` until the end; false where the kernel does not have it for this type.
+    fn visit_batch(&self, visitor: &mut dyn FnMut(&[u8], &[u8])) -> Result<bool, KernelError> {
         let shape = self.shape();
         let (key_size, value_size) = (shape.key_size as usize, self.value_bytes()?);
         if key_size == 0 || value_size == 0 {
-            return Ok(None);
+            return Ok(false);
         }
         // A hash gives whole buckets: one that is larger than the room is ENOSPC, answered with more room.
         let most = (shape.max_entries as usize).max(1);
         let mut room = (BATCH / (key_size + value_size)).clamp(1, most);
-        let mut pairs = Vec::new();
+        let mut visited = 0;
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
         // The place to go on from: as long as a key, and no shorter than a hash's bucket number.
         let mut place: Option<Vec<u8>> = None;
         // A hash that is written to meanwhile must not keep this going for ever.
-        while pairs.len() <= most.saturating_mul(2) {
-            let mut keys = vec![0u8; key_size * room];
-            let mut values = vec![0u8; value_size * room];
+        while visited <= most.saturating_mul(2) {
+            keys.resize(key_size * room, 0u8);
+            values.resize(value_size * room, 0u8);
             let mut next = vec![0u8; key_size.max(8)];
             let mut attr = Attr::new(BATCH_SIZE);
             if let Some(place) = &place {
@@ -65,22 +72,39 @@ impl Map {
                     continue;
                 }
                 Ok(_) | Err(Errno::ENOENT) => {}
-                Err(_) if pairs.is_empty() => return Ok(None),
+                Err(_) if visited == 0 => return Ok(false),
                 Err(errno) => return Err(self.refused("read", errno)),
             }
-            pairs.extend(
-                keys.chunks_exact(key_size)
-                    .zip(values.chunks_exact(value_size))
-                    .take(count)
-                    .map(|(key, value)| (key.to_vec(), value.to_vec())),
-            );
+            let pairs = keys
+                .chunks_exact(key_size)
+                .zip(values.chunks_exact(value_size));
+            pairs
+                .take(count)
+                .for_each(|(key, value)| visitor(key, value));
+            visited += count;
             if answer.is_err() {
                 // ENOENT: this was the end.
                 break;
             }
             place = Some(next);
         }
-        Ok(Some(pairs))
+        Ok(true)
+    }
+
+    /// Writes the values of an array from its first entry on, one behind the other in `values`.
+    pub fn fill(&self, values: &[u8]) -> Result<(), KernelError> {
+        let size = self.shape().value_size as usize;
+        let room = (BATCH / (size + 4)).max(1);
+        let mut index = 0u32;
+        for chunk in values.chunks(room * size) {
+            let pairs: Vec<Pair> = (index..)
+                .zip(chunk.chunks(size))
+                .map(|(index, value)| (index.to_ne_bytes().to_vec(), value.to_vec()))
+                .collect();
+            self.update_all(&pairs)?;
+            index += pairs.len() as u32;
+        }
+        Ok(())
     }
 
     /// Writes many pairs with few calls: `BPF_MAP_UPDATE_BATCH` where the kernel has it for this type of map (Linux 5.6),
