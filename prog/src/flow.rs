@@ -374,7 +374,7 @@ pub fn claim<W: World>(world: &W) -> Result<Slot, NoSlot> {
 #[inline(always)]
 fn far(start: u32, slots: u32) -> u32 {
     const RATIO: u64 = 0x9e37_79b9;
-    let next = start.wrapping_add((u64::from(slots) * RATIO >> 32) as u32);
+    let next = start.wrapping_add(((u64::from(slots) * RATIO) >> 32) as u32);
     if next >= slots { next.wrapping_sub(slots) } else { next }
 }
 

@@ -4,67 +4,14 @@
 mod support;
 
 use std::collections::HashSet;
-use std::net::IpAddr;
 
+use support::flows::*;
 use support::*;
-use xdplb_prog::abi::{Addr, MacWords, backend, deferred, mode, protocol};
+use xdplb_prog::abi::{Addr, MacWords, backend, deferred, mode};
 use xdplb_prog::counters::Reason;
 use xdplb_prog::model::{Model, Tables};
 use xdplb_prog::model_tables::{TestBackend, TestService};
-use xdplb_prog::state::{CLOSED_SECONDS, DATAGRAM_SECONDS, IDLE_SECONDS, OPENING_SECONDS};
 use xdplb_prog::world::Settings;
-
-const PORT: u16 = 40_000;
-const BOTH: [u8; 2] = [protocol::TCP, protocol::UDP];
-
-fn of(service: TestService, number: u8) -> TestService {
-    if number == protocol::UDP {
-        service.udp()
-    } else {
-        service
-    }
-}
-/// A packet of a transport: UDP has no segments, only data.
-fn packet(
-    number: u8,
-    from: (IpAddr, u16),
-    to: (IpAddr, u16),
-    segment: Segment,
-    data: &[u8],
-) -> Vec<u8> {
-    if number == protocol::UDP {
-        udp(from, to, data)
-    } else {
-        tcp(from, to, segment, data)
-    }
-}
-fn from_client(packet: &[u8]) -> Vec<u8> {
-    frame(CLIENT_MAC, BALANCER_MAC, Tags::None, packet)
-}
-/// A client's segment to the service.
-fn ask(cast: &Cast, port: u16, segment: Segment) -> Vec<u8> {
-    from_client(&tcp((cast.client, port), (cast.vip, 80), segment, b""))
-}
-/// The answer to what reached a backend.
-fn answer(forwarded: &[u8], segment: Segment) -> Vec<u8> {
-    let asked = read(ip(forwarded));
-    let packet = tcp(asked.to(), asked.from(), segment, b"");
-    frame(macs(forwarded).1, BALANCER_MAC, Tags::None, &packet)
-}
-/// Opens a connection and confirms it; the last frame to the backend.
-fn establish(model: &Model, cast: &Cast, port: u16) -> Vec<u8> {
-    let out = send(model, &ask(cast, port, Segment::Syn), Reason::Opened);
-    send(model, &answer(&out, Segment::SynAck), Reason::Replied);
-    send(model, &ask(cast, port, Segment::Ack), Reason::Forwarded)
-}
-fn sized(slots: u32, services: &[TestService]) -> Model {
-    let settings = Settings {
-        slots,
-        buckets: (slots / 4).next_power_of_two(),
-        ..settings()
-    };
-    Model::new(settings, Tables::of(services))
-}
 
 #[test]
 fn nat_translates_both_ways() {
@@ -176,36 +123,6 @@ fn direct_return_changes_ethernet_addresses_alone() {
 }
 
 #[test]
-fn direct_return_goes_on_without_a_record() {
-    for cast in casts() {
-        for (mode, length) in [
-            (mode::DSR, 0),
-            (mode::IPIP, if cast.is_v6() { 40 } else { 20 }),
-        ] {
-            let model = sized(4, &[cast.direct(mode)]);
-            for port in 0..4 {
-                send(
-                    &model,
-                    &ask(&cast, PORT + port, Segment::Syn),
-                    Reason::Opened,
-                );
-                send(
-                    &model,
-                    &ask(&cast, PORT + port, Segment::Ack),
-                    Reason::Forwarded,
-                );
-            }
-            let sent = ask(&cast, PORT + 4, Segment::Syn);
-            let out = send(&model, &sent, Reason::Stateless);
-            assert_eq!(out.len(), sent.len() + length);
-            // With room for a record it goes to the same backend.
-            let roomy = sized(64, &[cast.direct(mode)]);
-            assert_eq!(macs(&send(&roomy, &sent, Reason::Opened)), macs(&out));
-        }
-    }
-}
-
-#[test]
 fn what_opens_nothing_passes() {
     for cast in casts() {
         let model = model(&[cast.nat()]);
@@ -294,129 +211,6 @@ fn datagrams_leave_a_backend_that_is_down() {
 }
 
 #[test]
-fn nobody_shares_a_port_towards_a_backend() {
-    for cast in casts() {
-        for number in BOTH {
-            let one = TestService::new(cast.vip, 80, &[TestBackend::new(cast.backends[0], 8000)])
-                .source_ports(2000, 2009);
-            let model = model(&[of(one, number)]);
-            let mut ports = HashSet::new();
-            for port in 0..10 {
-                let asked = packet(
-                    number,
-                    (cast.client, PORT + port),
-                    (cast.vip, 80),
-                    Segment::Syn,
-                    b"",
-                );
-                let out = read(ip(&send(&model, &from_client(&asked), Reason::Opened)));
-                assert!((2000..=2009).contains(&out.port(0)) && ports.insert(out.port(0)));
-            }
-            let asked = packet(
-                number,
-                (cast.client, PORT + 10),
-                (cast.vip, 80),
-                Segment::Syn,
-                b"",
-            );
-            let exhausted = if number == protocol::UDP {
-                Reason::NoPort
-            } else {
-                Reason::NoPortReset
-            };
-            let out = send(&model, &from_client(&asked), exhausted);
-            if number == protocol::TCP {
-                read(ip(&out));
-            }
-            // The old ones live on.
-            assert_eq!(model.live().len(), 10);
-            let asked = packet(
-                number,
-                (cast.client, PORT),
-                (cast.vip, 80),
-                Segment::Ack,
-                b"",
-            );
-            send(&model, &from_client(&asked), Reason::Forwarded);
-            // And a port whose flow has expired is free again.
-            model.sleep(OPENING_SECONDS.max(DATAGRAM_SECONDS) + 1);
-            let asked = packet(
-                number,
-                (cast.client, PORT + 11),
-                (cast.vip, 80),
-                Segment::Syn,
-                b"",
-            );
-            send(&model, &from_client(&asked), Reason::Opened);
-        }
-    }
-}
-
-#[test]
-fn a_flood_leaves_established_connections_alone() {
-    for cast in casts() {
-        // In a row, as they were opened, longer than what one search looks at.
-        let model = sized(256, &[cast.nat()]);
-        for port in 0..128 {
-            establish(&model, &cast, PORT + port);
-        }
-        for port in 0..2000 {
-            send(
-                &model,
-                &ask(&cast, 1000 + port, Segment::Syn),
-                Reason::Opened,
-            );
-        }
-        for port in 0..128 {
-            send(
-                &model,
-                &ask(&cast, PORT + port, Segment::Ack),
-                Reason::Forwarded,
-            );
-        }
-    }
-}
-
-#[test]
-fn a_table_full_of_established_connections_refuses_new_ones() {
-    for cast in casts() {
-        let model = sized(8, &[cast.nat()]);
-        for port in 0..8 {
-            establish(&model, &cast, PORT + port);
-        }
-        let out = send(
-            &model,
-            &ask(&cast, PORT + 8, Segment::Syn),
-            Reason::TableFullReset,
-        );
-        assert_eq!(read(ip(&out)).payload[13], 20);
-        // Silence, closing: then there is room.
-        send(&model, &ask(&cast, PORT, Segment::Rst), Reason::Forwarded);
-        establish(&model, &cast, PORT + 8);
-        model.sleep(IDLE_SECONDS + 1);
-        for port in 100..108 {
-            establish(&model, &cast, PORT + port);
-        }
-        assert_eq!(model.live().len(), 8);
-    }
-}
-
-#[test]
-fn a_closed_connection_may_be_opened_again() {
-    for cast in casts() {
-        let model = model(&[cast.nat()]);
-        let out = establish(&model, &cast, PORT);
-        send(&model, &ask(&cast, PORT, Segment::Fin), Reason::Forwarded);
-        send(&model, &answer(&out, Segment::Fin), Reason::Replied);
-        // At once, on its old record; later, as a new one: in either case through, and there is one.
-        send(&model, &ask(&cast, PORT, Segment::Syn), Reason::Forwarded);
-        model.sleep(CLOSED_SECONDS + 5);
-        send(&model, &ask(&cast, PORT, Segment::Syn), Reason::Forwarded);
-        assert_eq!(model.live().len(), 1);
-    }
-}
-
-#[test]
 fn the_same_packet_reaches_the_same_backend_on_every_balancer() {
     for cast in casts() {
         for mode in [mode::NAT, mode::DSR, mode::IPIP] {
@@ -494,4 +288,28 @@ fn who_asks_changes_nothing() {
         model.receive(&mut ask(&cast, PORT, Segment::Ack));
         assert_eq!(state(&model), before_down);
     }
+}
+#[test]
+fn what_is_behind_extension_headers_is_found() {
+    let cast = v6();
+    let model = model(&[cast.nat()]);
+    let packet = tcp((cast.client, PORT), (cast.vip, 80), Segment::Syn, b"odd");
+    // Destination options before a routing header that has been followed to its end.
+    let mut extended = with_options(&packet);
+    extended.splice(48..48, [6, 0, 4, 0, 0, 0, 0, 0]);
+    extended[40] = 43;
+    extended[5] += 8;
+    let out = send(&model, &from_client(&extended), Reason::Opened);
+    assert_eq!(ip(&out)[6], 60);
+    assert_eq!(out.len(), 14 + extended.len());
+    let mut plain = ip(&out).to_vec();
+    plain.drain(40..56);
+    plain[5] -= 16;
+    plain[6] = 6;
+    assert_eq!(read(&plain).port(2), 8000);
+    // One that has not been is for the routers on its way.
+    extended[51] = 1;
+    send(&model, &from_client(&extended), Reason::OtherProtocol);
+    extended[40] = 44;
+    send(&model, &from_client(&extended), Reason::Fragment);
 }

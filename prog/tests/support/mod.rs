@@ -1,6 +1,8 @@
 //! What the data plane's tests share: addresses, packets, and an independent check of every checksum in a frame.
 #![allow(clippy::unwrap_used, dead_code)]
 
+pub mod flows;
+
 use std::net::IpAddr;
 
 use etherparse::{PacketBuilder, checksum::Sum16BitWords};
