@@ -351,7 +351,8 @@ fn network<W: World>(
 }
 
 /// Extension headers that are stepped over (RFC 8200 §4): hop-by-hop options, routing, destination options.
-const SKIPPED: [u8; 3] = [0, 43, 60];
+const SKIPPED: [u8; 3] = [0, ROUTING_HEADER, 60];
+const ROUTING_HEADER: u8 = 43;
 const FRAGMENT_HEADER: u8 = 44;
 /// More than that many are not followed: RFC 8200 §4.1 wants each at most once, destination options twice.
 const EXTENSIONS: u32 = 4;
@@ -378,6 +379,10 @@ fn extensions<W: World>(
             return Err(Reason::Unusual);
         }
         let extension: &Extension = frame.at(l3 + header).ok_or(Reason::Truncated)?;
+        // Its destination is not its last: whoever routes such packets may have it.
+        if next == ROUTING_HEADER && extension.segments_left.get() != 0 {
+            return Err(Reason::OtherProtocol);
+        }
         next = extension.next_header.get();
         header += 8 + usize::from(extension.length.get()) * 8;
         seen += 1;

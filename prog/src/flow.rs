@@ -15,7 +15,7 @@
 //! Nothing is swept: an expired flow lies there until its slot or its port is wanted.
 //! A search looks at a window of slots behind a moving hand and takes, in this order, a free one,
 //! an expired one, the oldest that was never confirmed (what a flood of new flows leaves behind), the
-//! oldest closed one. An established flow is never given up for a new one.
+//! oldest closed one; where all are established, at another window. An established flow is never given up for a new one.
 
 use core::hint::black_box;
 
@@ -325,7 +325,7 @@ pub fn search<W: World>(world: &W, start: u32) -> u64 {
 
 /// Why there is no slot.
 pub enum NoSlot {
-    /// All flows of the window are established.
+    /// All flows of the windows are established.
     Full,
     /// Other CPUs were faster each time.
     Contended,
@@ -335,19 +335,25 @@ pub enum NoSlot {
 /// [`publish`] or [`release`] it.
 #[inline(always)]
 pub fn claim<W: World>(world: &W) -> Result<Slot, NoSlot> {
+    let slots = world.slots();
+    let mut full = false;
     let mut tries = 0;
     while tries < world.limit(Limit::Claims) {
         let start = world.hand();
         let best = world.search(start);
         let index = start.wrapping_add(best as u32 & 0xff);
+        full = best < DISPENSABLE;
         let next = if best >= EXPIRED {
             index.wrapping_add(1)
+        } else if full {
+            far(start, slots)
         } else {
             start.wrapping_add(WINDOW)
         };
-        world.set_hand(wrap(next, world.slots()));
-        if best < DISPENSABLE {
-            return Err(NoSlot::Full);
+        world.set_hand(wrap(next, slots));
+        tries += 1;
+        if full {
+            continue;
         }
         let Some(slot) = Slot::of(world, index) else {
             return Err(NoSlot::Contended);
@@ -355,9 +361,21 @@ pub fn claim<W: World>(world: &W) -> Result<Slot, NoSlot> {
         if world.end(index, slot.generation()) {
             return Ok(slot);
         }
-        tries += 1;
     }
-    Err(NoSlot::Contended)
+    Err(if full {
+        NoSlot::Full
+    } else {
+        NoSlot::Contended
+    })
+}
+
+/// Another part of the table. Slots are taken in a row, so established flows lie in long rows, too; steps of the golden
+/// ratio find what lies between them, if it is one part in n of the table, in about n.
+#[inline(always)]
+fn far(start: u32, slots: u32) -> u32 {
+    const RATIO: u64 = 0x9e37_79b9;
+    let next = start.wrapping_add(((u64::from(slots) * RATIO) >> 32) as u32);
+    if next >= slots { next.wrapping_sub(slots) } else { next }
 }
 
 /// Where the next window begins: so that it fits into the table, if the table is that long.

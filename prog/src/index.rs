@@ -5,7 +5,7 @@
 //! every stranger is told without a look at its record. What the key is, the record says.
 //!
 //! An entry lies in the bucket that the low half of its hash names, or, when that is full, in the one
-//! that the high half names; the first then counts it in `overflow`. Who finds no overflow has looked everywhere.
+//! that the high half names, counted from there; the first then counts it in `overflow`. Who finds no overflow has looked everywhere.
 //! Lookups take no lock: an entry is one word. Changes are made under the bucket's lock.
 
 use crate::abi::{Bucket, Direction, Entry, FlowKey};
@@ -45,10 +45,11 @@ impl Hash {
     const fn home(self, buckets: u32) -> u32 {
         self.0 as u32 & buckets.wrapping_sub(1)
     }
-    /// The bucket where it goes when that is full.
+    /// The bucket where it goes when that is full: never the same one, unless there is but one.
     #[inline(always)]
     const fn other(self, buckets: u32) -> u32 {
-        (self.0 >> 25) as u32 & buckets.wrapping_sub(1)
+        let distance = (self.0 >> 25) as u32 | 1;
+        (self.0 as u32 ^ distance) & buckets.wrapping_sub(1)
     }
     /// Seven bits, 1 to 127.
     #[inline(always)]

@@ -166,12 +166,16 @@ headers! {
         destination: [u8; 16],
     }
 
-    /// The first two bytes of an IPv6 extension header (RFC 8200 §4.2).
-    Extension, 2 {
+    /// The first four bytes of an IPv6 extension header (RFC 8200 §4.2), as a routing header has them (§4.4).
+    Extension, 4 {
         /// What follows it.
         next_header: u8,
         /// Its length in 8-byte units, not counting the first.
         length: u8,
+        /// Of a routing header: how it is to be read.
+        kind: u8,
+        /// Of a routing header: how many nodes the packet has yet to visit.
+        segments_left: u8,
     }
 
     /// A checksum, wherever it stands.

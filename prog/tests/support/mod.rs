@@ -1,6 +1,8 @@
 //! What the data plane's tests share: addresses, packets, and an independent check of every checksum in a frame.
 #![allow(clippy::unwrap_used, dead_code)]
 
+pub mod flows;
+
 use std::net::IpAddr;
 
 use etherparse::{PacketBuilder, checksum::Sum16BitWords};
@@ -334,6 +336,25 @@ fn pseudo(read: &Read, length: usize) -> Sum16BitWords {
         .add_slice(&octets(read.destination))
         .add_2bytes([0, read.protocol])
         .add_2bytes((length as u16).to_be_bytes())
+}
+
+/// The same packet with four no-operations as IPv4 options, or a destination options header that says nothing.
+pub fn with_options(packet: &[u8]) -> Vec<u8> {
+    let mut packet = packet.to_vec();
+    let total = total(&packet);
+    if packet[0] >> 4 == 4 {
+        packet.splice(20..20, [1; 4]);
+        packet[0] = 0x46;
+        packet[2..4].copy_from_slice(&(total as u16 + 4).to_be_bytes());
+        packet[10..12].copy_from_slice(&[0, 0]);
+        let sum = Sum16BitWords::new().add_slice(&packet[..24]);
+        packet[10..12].copy_from_slice(&sum.ones_complement().to_ne_bytes());
+    } else {
+        packet.splice(40..40, [packet[6], 0, 1, 4, 0, 0, 0, 0]);
+        packet[6] = 60;
+        packet[4..6].copy_from_slice(&(total as u16 - 40 + 8).to_be_bytes());
+    }
+    packet
 }
 
 /// What a deferred checksum field holds.

@@ -1,0 +1,166 @@
+//! Where there is no room for a new flow on the model: which old one gives way, and what the new one is told.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::collections::HashSet;
+
+use support::flows::*;
+use support::*;
+use xdplb_prog::abi::{mode, protocol};
+use xdplb_prog::counters::Reason;
+use xdplb_prog::model_tables::{TestBackend, TestService};
+use xdplb_prog::state::{CLOSED_SECONDS, DATAGRAM_SECONDS, IDLE_SECONDS, OPENING_SECONDS};
+
+#[test]
+fn direct_return_goes_on_without_a_record() {
+    for cast in casts() {
+        for (mode, length) in [
+            (mode::DSR, 0),
+            (mode::IPIP, if cast.is_v6() { 40 } else { 20 }),
+        ] {
+            let model = sized(4, &[cast.direct(mode)]);
+            for port in 0..4 {
+                send(
+                    &model,
+                    &ask(&cast, PORT + port, Segment::Syn),
+                    Reason::Opened,
+                );
+                send(
+                    &model,
+                    &ask(&cast, PORT + port, Segment::Ack),
+                    Reason::Forwarded,
+                );
+            }
+            let sent = ask(&cast, PORT + 4, Segment::Syn);
+            let out = send(&model, &sent, Reason::Stateless);
+            assert_eq!(out.len(), sent.len() + length);
+            // With room for a record it goes to the same backend.
+            let roomy = sized(64, &[cast.direct(mode)]);
+            assert_eq!(macs(&send(&roomy, &sent, Reason::Opened)), macs(&out));
+        }
+    }
+}
+
+#[test]
+fn nobody_shares_a_port_towards_a_backend() {
+    for cast in casts() {
+        for number in BOTH {
+            let one = TestService::new(cast.vip, 80, &[TestBackend::new(cast.backends[0], 8000)])
+                .source_ports(2000, 2009);
+            let model = model(&[of(one, number)]);
+            let mut ports = HashSet::new();
+            for port in 0..10 {
+                let asked = packet(
+                    number,
+                    (cast.client, PORT + port),
+                    (cast.vip, 80),
+                    Segment::Syn,
+                    b"",
+                );
+                let out = read(ip(&send(&model, &from_client(&asked), Reason::Opened)));
+                assert!((2000..=2009).contains(&out.port(0)) && ports.insert(out.port(0)));
+            }
+            let asked = packet(
+                number,
+                (cast.client, PORT + 10),
+                (cast.vip, 80),
+                Segment::Syn,
+                b"",
+            );
+            let exhausted = if number == protocol::UDP {
+                Reason::NoPort
+            } else {
+                Reason::NoPortReset
+            };
+            let out = send(&model, &from_client(&asked), exhausted);
+            if number == protocol::TCP {
+                read(ip(&out));
+            }
+            // The old ones live on.
+            assert_eq!(model.live().len(), 10);
+            let asked = packet(
+                number,
+                (cast.client, PORT),
+                (cast.vip, 80),
+                Segment::Ack,
+                b"",
+            );
+            send(&model, &from_client(&asked), Reason::Forwarded);
+            // And a port whose flow has expired is free again.
+            model.sleep(OPENING_SECONDS.max(DATAGRAM_SECONDS) + 1);
+            let asked = packet(
+                number,
+                (cast.client, PORT + 11),
+                (cast.vip, 80),
+                Segment::Syn,
+                b"",
+            );
+            send(&model, &from_client(&asked), Reason::Opened);
+        }
+    }
+}
+
+#[test]
+fn a_flood_leaves_established_connections_alone() {
+    for cast in casts() {
+        // In a row, as they were opened, longer than what one search looks at.
+        let model = sized(256, &[cast.nat()]);
+        for port in 0..128 {
+            establish(&model, &cast, PORT + port);
+        }
+        for port in 0..2000 {
+            send(
+                &model,
+                &ask(&cast, 1000 + port, Segment::Syn),
+                Reason::Opened,
+            );
+        }
+        for port in 0..128 {
+            send(
+                &model,
+                &ask(&cast, PORT + port, Segment::Ack),
+                Reason::Forwarded,
+            );
+        }
+    }
+}
+
+#[test]
+fn a_table_full_of_established_connections_refuses_new_ones() {
+    for cast in casts() {
+        let model = sized(8, &[cast.nat()]);
+        for port in 0..8 {
+            establish(&model, &cast, PORT + port);
+        }
+        let out = send(
+            &model,
+            &ask(&cast, PORT + 8, Segment::Syn),
+            Reason::TableFullReset,
+        );
+        assert_eq!(read(ip(&out)).payload[13], 20);
+        // Silence, closing: then there is room.
+        send(&model, &ask(&cast, PORT, Segment::Rst), Reason::Forwarded);
+        establish(&model, &cast, PORT + 8);
+        model.sleep(IDLE_SECONDS + 1);
+        for port in 100..108 {
+            establish(&model, &cast, PORT + port);
+        }
+        assert_eq!(model.live().len(), 8);
+    }
+}
+
+#[test]
+fn a_closed_connection_may_be_opened_again() {
+    for cast in casts() {
+        let model = model(&[cast.nat()]);
+        let out = establish(&model, &cast, PORT);
+        send(&model, &ask(&cast, PORT, Segment::Fin), Reason::Forwarded);
+        send(&model, &answer(&out, Segment::Fin), Reason::Replied);
+        // At once, on its old record; later, as a new one: in either case through, and there is one.
+        send(&model, &ask(&cast, PORT, Segment::Syn), Reason::Forwarded);
+        model.sleep(CLOSED_SECONDS + 5);
+        send(&model, &ask(&cast, PORT, Segment::Syn), Reason::Forwarded);
+        assert_eq!(model.live().len(), 1);
+    }
+}
