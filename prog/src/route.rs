@@ -9,7 +9,7 @@ use crate::abi::{MacWords, backend};
 use crate::family::{Family, V4, V6};
 use crate::flow::{Hop, Slot};
 use crate::state::State;
-use crate::watch::{Tell, told};
+use crate::watch;
 use crate::world::World;
 
 /// Where frames for a backend go ([`MacWords::packed`]); 0 where nobody knows.
@@ -50,7 +50,7 @@ pub fn backend<W: World>(world: &W, index: u32) -> u64 {
         V6::balancer(world)
     };
     let route = world.route(from, backend.addr);
-    told(world, Tell::Routed, u64::from(route.answer));
+    watch::routed(world, route.answer);
     let mac = if route.answer == 0 {
         route.mac
     } else {
@@ -69,7 +69,7 @@ pub fn client<W: World>(world: &W, index: u32) -> u64 {
         return 0;
     };
     let route = world.route(slot.vip(), slot.client());
-    told(world, Tell::Routed, u64::from(route.answer));
+    watch::routed(world, route.answer);
     let found = route.answer == 0;
     let mac = if found { route.mac } else { slot.client_mac() };
     if !world.dry() {

@@ -22,22 +22,19 @@ pub enum Tell {
     Picked,
     /// A flow was opened in that slot.
     Opened,
-    /// The routing table answered that.
-    Routed,
     /// It leaves for that Ethernet address.
     Sent,
 }
 
 impl Tell {
     /// All of them, by number.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 7] = [
         Self::Unknown,
         Self::Request,
         Self::Reply,
         Self::Service,
         Self::Picked,
         Self::Opened,
-        Self::Routed,
         Self::Sent,
     ];
 }
@@ -47,6 +44,19 @@ impl Tell {
 pub fn told<W: World>(world: &W, what: Tell, number: u64) {
     if world.watched() {
         world.tell(what, number);
+    }
+}
+
+/// Tells what the routing table answered; at once, since a function more would be too much for the stack.
+#[inline(always)]
+pub fn routed<W: World>(world: &W, answer: u32) {
+    if !world.watched() {
+        return;
+    }
+    // SAFETY: null or this CPU's own room, which nobody else uses while a packet is under way.
+    if let Some(event) = unsafe { world.event().as_mut() } {
+        event.stages |= stage::ROUTED;
+        event.route = answer;
     }
 }
 
@@ -81,10 +91,6 @@ pub fn tell<W: World>(world: &W, what: Tell, number: u64) {
             event.stages |= stage::OPENED;
             event.slot = number as u32;
             sent_as(world, event, number as u32, Direction::Request);
-        }
-        Tell::Routed => {
-            event.stages |= stage::ROUTED;
-            event.route = number as u32;
         }
         Tell::Sent => {
             event.stages |= stage::SENT;
