@@ -1,13 +1,11 @@
-//! What `cargo xtask bench` sends requests with and compares with: wrk, nftables, HAProxy, nginx; the machine's own, or
-//! Debian's packages unpacked under target/. Installed, haproxy and nginx start as services wherever something starts
+//! What `cargo xtask bench` compares with: nftables, HAProxy, nginx (its servers too); the machine's own, or Debian's packages unpacked under target/. Installed, haproxy and nginx start as services wherever something starts
 //! services; unpacked they are plain files, and only the bench runs them.
 
 use crate::workspace;
 use std::path::{Path, PathBuf};
 
 /// Where in a file system Debian has what the bench uses, with what for.
-pub const FILES: [(&str, &str); 5] = [
-    ("usr/bin/wrk", "the client"),
+pub const FILES: [(&str, &str); 4] = [
     ("usr/sbin/nft", "a peer: NAT in the kernel"),
     ("usr/sbin/haproxy", "a peer: a TCP proxy"),
     ("usr/sbin/nginx", "the servers, and a peer"),
@@ -50,6 +48,6 @@ mod tests {
         }
         let lacks = missing(&root);
         std::fs::remove_dir_all(&root).unwrap();
-        assert_eq!(lacks, ["usr/bin/wrk"]);
+        assert_eq!(lacks, ["usr/sbin/nft"]);
     }
 }

@@ -39,7 +39,7 @@ pub const QEMU: Tree = Tree {
 
 /// What the bench compares with.
 pub const PEERS: Tree = Tree {
-    wanted: &["nginx", "libnginx-mod-stream", "haproxy", "nftables", "wrk"],
+    wanted: &["nginx", "libnginx-mod-stream", "haproxy", "nftables"],
     unneeded: &[
         "adduser",
         "lsb-base",

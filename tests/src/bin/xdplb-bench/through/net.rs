@@ -26,6 +26,15 @@ const SERVERS: [u8; 2] = [2, 3];
 /// The first balancer's.
 const FIRST: u8 = 10;
 
+/// The checksums of what client and servers send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checksums {
+    /// Computed by the sender, as what comes from a wire has them.
+    Whole,
+    /// Left to a card that veth does not have: nobody ever computes them, unless who stands between must.
+    Undone,
+}
+
 /// A machine on the bridge.
 #[derive(Debug)]
 pub struct Host {
@@ -76,7 +85,7 @@ pub struct Net {
 
 impl Net {
     /// With so many places.
-    pub fn new(places: u8) -> Result<Self> {
+    pub fn new(places: u8, checksums: Checksums) -> Result<Self> {
         let [first, second] = SERVERS;
         let net = Self {
             client: Host::new("h1", CLIENT)?,
@@ -87,6 +96,7 @@ impl Net {
                 .collect::<Result<_>>()?,
         };
         net.wire()?;
+        net.send(checksums)?;
         net.wait_until_forwarding()?;
         Ok(net)
     }
@@ -119,9 +129,11 @@ impl Net {
         Ok(())
     }
 
-    /// Makes client and servers compute the checksums of what they send, as where a wire is. Left alone, veth hands
-    /// packets on with their checksums undone, and nobody ever computes them.
-    pub fn compute_checksums(&self) -> Result<()> {
+    /// Makes client and servers send such.
+    fn send(&self, checksums: Checksums) -> Result<()> {
+        if checksums == Checksums::Undone {
+            return Ok(()); // veth's default
+        }
         for host in [&self.client].into_iter().chain(&self.servers) {
             host.netns.run(|| rtnl::transmit_checksums_off(DEVICE))?;
         }

@@ -84,10 +84,15 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         // Where the first fails, the second kills; there is nobody to tell.
-        let _ = kill(
-            Pid::from_raw(self.child.id().cast_signed()),
-            Signal::SIGTERM,
-        );
+        let id = self.child.id();
+        let asked = child_of(id).unwrap_or(id);
+        let _ = kill(Pid::from_raw(asked.cast_signed()), Signal::SIGTERM);
         let _ = run::wait(&mut self.child, PATIENCE);
     }
+}
+
+/// The process that a process has started and waits for, as unshare(1) does with `--fork`; it ends when that one has.
+fn child_of(id: u32) -> Option<u32> {
+    let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).ok()?;
+    children.split(' ').next()?.parse().ok()
 }
