@@ -81,6 +81,8 @@ pub struct Net {
     pub servers: [Host; 2],
     /// Where balancers stand.
     pub places: Vec<Host>,
+    /// What is sent.
+    pub checksums: Checksums,
 }
 
 impl Net {
@@ -94,9 +96,10 @@ impl Net {
             places: (FIRST..FIRST + places)
                 .map(|number| Host::new(&format!("b{number}"), number))
                 .collect::<Result<_>>()?,
+            checksums,
         };
         net.wire()?;
-        net.send(checksums)?;
+        net.compute_checksums()?;
         net.wait_until_forwarding()?;
         Ok(net)
     }
@@ -129,9 +132,9 @@ impl Net {
         Ok(())
     }
 
-    /// Makes client and servers send such.
-    fn send(&self, checksums: Checksums) -> Result<()> {
-        if checksums == Checksums::Undone {
+    /// Makes client and servers do so where they are to.
+    fn compute_checksums(&self) -> Result<()> {
+        if self.checksums == Checksums::Undone {
             return Ok(()); // veth's default
         }
         for host in [&self.client].into_iter().chain(&self.servers) {

@@ -52,9 +52,10 @@ impl Way {
         Way::Nginx,
     ];
 
-    /// Those that work with such packets, in the order in which they take turns. The limit leaves sums to be computed wrong.
+    /// Those that work with such packets, in the order in which they take turns. In native mode nobody computes a sum that
+    /// was left undone but who stands there, and the limit does not.
     pub fn all(checksums: Checksums) -> Vec<Way> {
-        let works = |way: &Way| checksums == Checksums::Whole || !matches!(way, Way::Limit(_));
+        let works = |way: &Way| checksums == Checksums::Whole || *way != Way::Limit(Mode::Native);
         Self::ALL.into_iter().filter(works).collect()
     }
 
@@ -102,7 +103,7 @@ pub fn start(
         Way::Direct => Ok(Kept::default()),
         Way::Limit(mode) => {
             let stub = stub(net, place, mode)?;
-            let program = limit_program(limit)?;
+            let program = limit_program(limit, net.checksums)?;
             let ifindex = place.netns.ifindex(DEVICE)?;
             let mode = match mode {
                 Mode::Native => XdpLinkMode::Native,
@@ -174,9 +175,11 @@ fn stub(net: &Net, place: &Host, mode: Mode) -> Result<Option<Stub>> {
     }
 }
 
-fn limit_program(object: &[u8]) -> Result<Program> {
+fn limit_program(object: &[u8], checksums: Checksums) -> Result<Program> {
     let mut spec = Spec::parse(object)?;
     spec.name = "limit".into();
+    let undone = u32::from(checksums == Checksums::Undone);
+    spec.set_global("undone", &undone.to_ne_bytes())?;
     let loaded = load(&spec, LoadOptions::default(), &mut ())?;
     let program = loaded.programs.into_iter().next();
     Ok(program.context("limit.o: no program")?.program)
