@@ -121,6 +121,7 @@ fn measure(checksums: Checksums, limit: &[u8]) -> Result<Vec<Measured>> {
             });
         }
     }
+    net.check_checksums()?;
     Ok(measured)
 }
 

@@ -12,9 +12,10 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use xdplb_tests::netns::Netns;
 use xdplb_tests::rtnl::{self, Change, Port};
+use xdplb_tests::topology::tcp_counter;
 
 /// The port that the servers and the balancers listen on.
 pub const PORT: u16 = 8000;
@@ -139,6 +140,20 @@ impl Net {
         }
         for host in [&self.client].into_iter().chain(&self.servers) {
             host.netns.run(|| rtnl::transmit_checksums_off(DEVICE))?;
+        }
+        Ok(())
+    }
+
+    /// An error when a client or server has thrown a segment away for its checksum.
+    pub fn check_checksums(&self) -> Result<()> {
+        for host in [&self.client].into_iter().chain(&self.servers) {
+            // Not /proc/net: that is the network of the process's first thread.
+            let path = "/proc/thread-self/net/snmp";
+            let text = host
+                .netns
+                .run(|| std::fs::read_to_string(path).context(path))?;
+            let wrong = tcp_counter(&text, "InCsumErrors").context(path)?;
+            ensure!(wrong == 0, "{wrong} segments with a wrong checksum");
         }
         Ok(())
     }
