@@ -11,7 +11,7 @@ use xdplb_tests::files::Folder;
 use xdplb_tests::interrupt;
 use xdplb_tests::topology::Mode;
 
-use crate::figures::{Table, median};
+use crate::figures::{Table, median, uncertainty};
 use client::{CONNECTIONS, Turn, Use};
 use net::{Checksums, Host, Net};
 use process::Programs;
@@ -125,20 +125,24 @@ fn measure(checksums: Checksums, limit: &[u8]) -> Result<Vec<Measured>> {
     Ok(measured)
 }
 
+/// A rate of ours over another's, by rounds.
+fn pairs(ours: &[Round], other: &[Round], kind: Use) -> Vec<f64> {
+    let rate = |round: &Round| match kind {
+        Use::Kept => round.kept.rate(),
+        Use::Once => round.once.rate(),
+    };
+    let pairs = ours.iter().zip(other);
+    pairs
+        .map(|(ours, other)| rate(ours) / rate(other))
+        .collect()
+}
+
 /// Each of the three figures beside another's: the median of the ratios within each round, and of what was added up the ratio.
 fn ratios(ours: &[Round], other: &[Round]) -> [f64; 3] {
-    let rate = |rate: fn(&Round) -> f64| {
-        let pairs = ours.iter().zip(other);
-        median(
-            pairs
-                .map(|(ours, other)| rate(ours) / rate(other))
-                .collect(),
-        )
-    };
     let [_, _, cpu] = FIGURES;
     [
-        rate(|round| round.kept.rate()),
-        rate(|round| round.once.rate()),
+        median(pairs(ours, other, Use::Kept)),
+        median(pairs(ours, other, Use::Once)),
         cpu(ours) / cpu(other),
     ]
 }
@@ -197,7 +201,12 @@ fn comparison(measured: &[Measured]) -> String {
                 (Goal::Missed, _) => "MISSED",
             };
             let mut cells = vec![format!("xdplb {} / {}", mode.word(), other.name())];
-            cells.extend(beside(ours).map(|ratio| format!("{ratio:.2}")));
+            let [kept, once, cpu] = beside(ours);
+            for (ratio, kind) in [(kept, Use::Kept), (once, Use::Once)] {
+                let off = uncertainty(pairs(&ours.rounds, &theirs.rounds, kind));
+                cells.push(format!("{ratio:.2} ±{off:.2}"));
+            }
+            cells.push(format!("{cpu:.2}"));
             cells.extend([goal, word.to_owned()]);
             table.row(cells);
         }
