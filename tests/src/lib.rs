@@ -7,6 +7,7 @@ pub mod content;
 pub mod damage;
 pub mod files;
 pub mod frames;
+pub mod interrupt;
 pub mod netns;
 pub mod objects;
 pub mod ping;

@@ -306,7 +306,7 @@ impl Topology {
 }
 
 /// A counter of the two lines `Tcp:` in /proc/net/snmp: names, then numbers.
-fn tcp_counter(text: &str, name: &str) -> Option<u64> {
+pub fn tcp_counter(text: &str, name: &str) -> Option<u64> {
     let mut lines = text.lines().filter_map(|line| line.strip_prefix("Tcp: "));
     let (names, numbers) = (lines.next()?, lines.next()?);
     let column = names.split(' ').position(|word| word == name)?;

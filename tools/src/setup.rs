@@ -2,6 +2,7 @@
 //! that is there, and a setup that was interrupted is simply run again.
 
 mod apt;
+pub mod peers;
 pub mod qemu;
 mod requirements;
 pub mod toolchain;
@@ -12,6 +13,7 @@ use crate::run;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use requirements::Requirement;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -24,6 +26,8 @@ pub enum Need {
     Demo,
     /// What `cargo xtask test` needs
     Test,
+    /// What `cargo xtask bench` needs
+    Bench,
 }
 
 /// rustup fetches a few megabytes; beyond this it is stuck.
@@ -33,14 +37,15 @@ const RUSTUP: Duration = Duration::from_secs(120);
 pub fn setup(need: Need) -> Result<()> {
     run::step("setup");
     let packages = requirements::missing(need);
-    let components = if need == Need::Test {
+    let components = if need >= Need::Test {
         missing_components()
     } else {
         Vec::new()
     };
     let compiler = toolchain::find()?;
     let emulator = need < Need::Test || qemu::find().is_some();
-    if packages.is_empty() && components.is_empty() && compiler.is_some() && emulator {
+    let peers = need < Need::Bench || peers::find().is_some();
+    if packages.is_empty() && components.is_empty() && compiler.is_some() && emulator && peers {
         println!("nothing is missing");
         return Ok(());
     }
@@ -75,6 +80,17 @@ pub fn setup(need: Need) -> Result<()> {
             qemu::private().display()
         );
     }
+    if !peers {
+        println!(
+            "  {:<20} what the bench compares with: Debian's packages, unpacked in",
+            "nginx, haproxy, …"
+        );
+        println!(
+            "  {:<20} {}, ~4 MB to fetch; no service is started",
+            "",
+            peers::private().display()
+        );
+    }
 
     install(&packages)?;
     for component in components {
@@ -85,6 +101,32 @@ pub fn setup(need: Need) -> Result<()> {
     }
     if !emulator {
         bring_emulator()?;
+    }
+    if !peers {
+        bring_peers()?;
+    }
+    Ok(())
+}
+
+/// Unpacked and not installed: see [`peers`].
+fn bring_peers() -> Result<()> {
+    let lacking = |place: &Path| -> String {
+        let missing = peers::missing(place);
+        let used = peers::FILES.iter();
+        used.filter(|(file, _)| missing.contains(file))
+            .map(|(file, why)| format!("\n  /{file:<44} {why}"))
+            .collect()
+    };
+    if !apt::here() {
+        bail!(
+            "setup: missing here, and only Debian's packages are known to this command:{}\n  try: install these by hand, then run it again",
+            lacking(Path::new("/"))
+        );
+    }
+    let place = peers::private();
+    unpack::unpack(&unpack::PEERS, &place).context("setup: what the bench compares with")?;
+    if peers::find().is_none() {
+        bail!("setup: the packages do not hold{}", lacking(&place));
     }
     Ok(())
 }
@@ -206,7 +248,7 @@ mod tests {
 
     #[test]
     fn needs_are_ordered() {
-        assert!(Need::Build < Need::Demo && Need::Demo < Need::Test);
+        assert!(Need::Build < Need::Demo && Need::Demo < Need::Test && Need::Test < Need::Bench);
     }
 
     #[test]

@@ -37,6 +37,19 @@ pub const QEMU: Tree = Tree {
     together: "qemu-system-",
 };
 
+/// What the bench compares with.
+pub const PEERS: Tree = Tree {
+    wanted: &["nginx", "libnginx-mod-stream", "haproxy", "nftables"],
+    unneeded: &[
+        "adduser",
+        "lsb-base",
+        "sysvinit-utils",
+        "init-system-helpers",
+    ],
+    oldest: 1,
+    together: "libnginx-mod-",
+};
+
 /// Brings them to `place`, all or nothing: they are unpacked beside it, and the finished folder is renamed.
 pub fn unpack(tree: &Tree, place: &Path) -> Result<()> {
     let beside = place.with_extension("new");

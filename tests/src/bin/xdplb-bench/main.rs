@@ -1,16 +1,18 @@
-//! The measuring part of `cargo xtask bench`, run as root: `xdplb-bench TWIN.o [PART]` prints tables, one or all. XDPLB_LOAD
-//! names the command, as in the tests; `xdplb-ld` lies beside it.
+//! The measuring part of `cargo xtask bench`, run as root: `xdplb-bench OBJECTS [PART]` prints tables, one or all. OBJECTS is
+//! the folder with what was compiled of tests/c. XDPLB_LOAD names the command, as in the tests; `xdplb-ld` lies beside it. XDPLB_PEERS
+//! is the root of the tree with Debian's programs, where they are not the machine's own.
 //!
 //! Everything happens in namespaces without names, which go with this process. Figures to be compared are measured by
 //! turns in one run, and what is printed of each is the median.
 
 mod figures;
-mod http;
 mod packets;
 mod restore;
 mod start;
+mod through;
 mod toolchain;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -32,13 +34,17 @@ fn main() -> ExitCode {
 
 fn bench() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let (twin, part) = match arguments.as_slice() {
-        [twin] => (twin, None),
-        [twin, part] if PARTS.contains(&part.as_str()) => (twin, Some(part.as_str())),
-        _ => bail!("usage: xdplb-bench TWIN.o [{}]", PARTS.join("|")),
+    let (objects, part) = match arguments.as_slice() {
+        [objects] => (objects, None),
+        [objects, part] if PARTS.contains(&part.as_str()) => (objects, Some(part.as_str())),
+        _ => bail!("usage: xdplb-bench OBJECTS [{}]", PARTS.join("|")),
     };
     let binary = balancer::binary()?;
-    let twin = std::fs::read(twin).with_context(|| twin.clone())?;
+    let object = |name: &str| {
+        let file = Path::new(objects).join(name);
+        std::fs::read(&file).with_context(|| file.display().to_string())
+    };
+    let (twin, limit) = (object("twin.o")?, object("limit.o")?);
     let system = nix::sys::utsname::uname()?;
     let cpus = std::thread::available_parallelism()?;
     println!(
@@ -52,7 +58,7 @@ fn bench() -> Result<()> {
         let table = match name {
             "packets" => Netns::new("lb")?.run(|| packets::report(&twin))?,
             "start" => start::report(&binary)?,
-            "http" => http::report()?,
+            "http" => through::report(&limit)?,
             _ => toolchain::report(&binary.with_file_name("xdplb-ld"), &binary)?,
         };
         println!("{table}");
