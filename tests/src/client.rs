@@ -1,13 +1,13 @@
 //! An HTTP client in a namespace: one kept-open connection, every answer compared byte by byte.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddrV4, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket, sockopt,
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 
@@ -24,14 +24,14 @@ pub struct Answer {
     /// The server's name.
     pub backend: String,
     /// The client's address and port as the server sees them.
-    pub peer: SocketAddrV4,
+    pub peer: SocketAddr,
 }
 
 /// What is special about a connection.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
     /// Its source address; port 0 for any.
-    pub from: Option<SocketAddrV4>,
+    pub from: Option<SocketAddr>,
     /// IP options in every packet: three no-operations and the end of the list (RFC 791).
     pub ip_options: IpOptions,
 }
@@ -54,17 +54,17 @@ pub struct Connection {
 
 impl Connection {
     /// Connects from inside `namespace`.
-    pub fn open(namespace: &Netns, to: SocketAddrV4) -> Result<Self> {
+    pub fn open(namespace: &Netns, to: impl Into<SocketAddr>) -> Result<Self> {
         Self::open_with(namespace, to, Options::default())
     }
 
     /// Connects from a source address, any port.
     pub fn open_from(
         namespace: &Netns,
-        to: SocketAddrV4,
-        from: std::net::Ipv4Addr,
+        to: impl Into<SocketAddr>,
+        from: impl Into<IpAddr>,
     ) -> Result<Self> {
-        let from = Some(SocketAddrV4::new(from, 0));
+        let from = Some(SocketAddr::new(from.into(), 0));
         Self::open_with(
             namespace,
             to,
@@ -76,7 +76,12 @@ impl Connection {
     }
 
     /// Connects.
-    pub fn open_with(namespace: &Netns, to: SocketAddrV4, options: Options) -> Result<Self> {
+    pub fn open_with(
+        namespace: &Netns,
+        to: impl Into<SocketAddr>,
+        options: Options,
+    ) -> Result<Self> {
+        let to = to.into();
         let from = options
             .from
             .map_or(String::new(), |from| format!(" from {from}"));
@@ -85,9 +90,17 @@ impl Connection {
             .with_context(|| format!("connect to {to}{from} in {}", namespace.name()))
     }
 
-    fn connect(to: SocketAddrV4, options: Options) -> Result<Self> {
+    /// Connects from the namespace that this thread is in.
+    pub fn open_here(to: SocketAddr) -> Result<Self> {
+        Self::connect(to, Options::default()).with_context(|| format!("connect to {to}"))
+    }
+
+    fn connect(to: SocketAddr, options: Options) -> Result<Self> {
         let socket = socket(
-            AddressFamily::Inet,
+            match to {
+                SocketAddr::V4(_) => AddressFamily::Inet,
+                SocketAddr::V6(_) => AddressFamily::Inet6,
+            },
             SockType::Stream,
             SockFlag::SOCK_CLOEXEC,
             None,
@@ -99,12 +112,12 @@ impl Connection {
         setsockopt(&socket, sockopt::TcpNoDelay, &true)?;
         if let Some(from) = options.from {
             setsockopt(&socket, sockopt::ReuseAddr, &true)?;
-            bind(socket.as_raw_fd(), &SockaddrIn::from(from))?;
+            bind(socket.as_raw_fd(), &SockaddrStorage::from(from))?;
         }
         if options.ip_options == IpOptions::Nops {
             set_ip_options(&socket, &[1, 1, 1, 0])?;
         }
-        connect(socket.as_raw_fd(), &SockaddrIn::from(to))?;
+        connect(socket.as_raw_fd(), &SockaddrStorage::from(to))?;
         Ok(Self {
             stream: BufReader::with_capacity(1 << 16, TcpStream::from(socket)),
         })

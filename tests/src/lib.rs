@@ -17,6 +17,8 @@ pub mod rtnl;
 pub mod run;
 pub mod scenarios;
 pub mod server;
+pub mod tags;
+pub mod tap;
 pub mod topology;
 pub mod trace;
 pub mod xdp;
