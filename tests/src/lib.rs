@@ -5,6 +5,7 @@ pub mod bpffs;
 pub mod client;
 pub mod content;
 pub mod damage;
+pub mod decap;
 pub mod files;
 pub mod frames;
 pub mod netns;
