@@ -1,0 +1,251 @@
+//! The network of the data plane's tests itself, without a balancer: both families, routers, a narrow hop, tunnels, VLANs.
+//! What fails here says nothing about xdplb-load.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use xdplb_tests::client::Connection;
+use xdplb_tests::decap::Decapsulator;
+use xdplb_tests::flood::Flood;
+use xdplb_tests::load::{self, Load};
+use xdplb_tests::ping::ping;
+use xdplb_tests::probe::{Probe, Trouble, send_with_hops};
+use xdplb_tests::rtnl::Change;
+use xdplb_tests::server::Server;
+use xdplb_tests::standin::{StandIn, Way};
+use xdplb_tests::topology::{Family, LB, Mode, NARROW, PORT, Place, Plan, Topology, mac};
+use xdplb_tests::udp::{UdpClient, UdpServer};
+
+/// Everything between the client and one address, both ways; `backend` must answer, and see the client's own address.
+fn exchange(
+    topology: &Topology,
+    family: Family,
+    to: std::net::SocketAddr,
+    backend: &str,
+) -> Result<()> {
+    let client = topology.client(family);
+    let mut connection = Connection::open(&topology.clients, to)?;
+    for length in [0, 1, 1400, 3000, 200_000] {
+        for answer in [connection.get(length)?, connection.echo(length)?] {
+            ensure!(
+                answer.backend == backend && answer.peer.ip() == client,
+                "{answer:?}"
+            );
+        }
+    }
+    connection.close()?;
+    let datagrams = UdpClient::open(&topology.clients, to)?;
+    let answer = datagrams.who()?;
+    ensure!(
+        answer.backend == backend && answer.peer.ip() == client,
+        "{answer:?}"
+    );
+    for length in [0, 1, 7, 1000, 1200] {
+        datagrams.echo(length)?;
+    }
+    Ok(())
+}
+
+fn direct(plan: Plan) -> Result<()> {
+    let topology = Topology::build(plan)?;
+    topology.know_the_ways()?;
+    for family in Family::ALL {
+        ping(&topology.clients, topology.host(family, LB))?;
+        for (index, backend) in topology.backends.iter().enumerate() {
+            let at = (topology.backend(family, index), PORT);
+            let _servers = (Server::start(backend, at)?, UdpServer::start(backend, at)?);
+            exchange(&topology, family, at.into(), backend.name())?;
+        }
+    }
+    topology.check_checksums()
+}
+
+#[test]
+fn both_families_on_the_bridge() -> Result<()> {
+    direct(Plan::dual())
+}
+
+#[test]
+fn both_families_through_routers() -> Result<()> {
+    for place in [Place::Routed, Place::Narrow] {
+        direct(Plan {
+            place,
+            ..Plan::dual()
+        })?;
+        direct(Plan {
+            second: place,
+            ..Plan::dual()
+        })?;
+        direct(Plan {
+            place,
+            second: place,
+            ..Plan::dual()
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_router_says_what_is_wrong() -> Result<()> {
+    let topology = Topology::build(Plan {
+        second: Place::Narrow,
+        ..Plan::dual()
+    })?;
+    topology.know_the_ways()?;
+    Topology::compute_checksums(&topology.clients, "veth0")?;
+    for family in Family::ALL {
+        let to = topology.backend(family, 1);
+        let probe = Probe::listen(&topology.clients, to)?;
+        let client = UdpClient::open(&topology.clients, (to, 9))?;
+        let about = (17, client.socket().local_addr()?, (to, 9).into());
+        for (hops, size, trouble) in [
+            (1, 9, Trouble::Expired),
+            (2, 9, Trouble::Expired),
+            (64, 1300, Trouble::TooBig(NARROW)),
+            (
+                64,
+                9,
+                Trouble::Unreachable(if family == Family::V4 { 3 } else { 4 }),
+            ),
+        ] {
+            // An error of an earlier datagram is told at the next send.
+            let _ = client.socket().take_error()?;
+            send_with_hops(&client, hops, &vec![7; size])?;
+            let error = probe.next(Duration::from_secs(5))?;
+            ensure!(
+                error.trouble == trouble && error.about == about,
+                "{hops} hops: {error:?}"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The way to one backend, by direct return; the balancer's host itself does not hold the service address.
+fn through_a_stand_in(
+    tags: &'static [u16],
+    second: Place,
+    way: impl Fn(&Topology, Family) -> Way,
+) -> Result<()> {
+    let topology = Topology::build(Plan {
+        tags,
+        second,
+        ..Plan::dual()
+    })?;
+    topology.know_the_ways()?;
+    topology.return_directly()?;
+    let h3 = &topology.backends[1];
+    let ends = Family::ALL.map(|family| topology.backend(family, 1));
+    let decapsulator = Decapsulator::start(h3, "veth5", &ends)?;
+    for family in Family::ALL {
+        let service = topology.vip(family, PORT);
+        topology
+            .clients
+            .wire(|rtnl| rtnl.neighbour("veth0", service.ip(), mac(LB)))?;
+        let _servers = (Server::start(h3, service)?, UdpServer::start(h3, service)?);
+        let way = way(&topology, family);
+        if matches!(way, Way::Tunnel(..)) {
+            // Room for the outer header, and segments that are cut and summed: nobody can cut what is inside a tunnel.
+            Topology::compute_checksums(&topology.clients, "veth0")?;
+            topology
+                .clients
+                .wire(|rtnl| rtnl.set("veth0", Change::Mtu(1400)))?;
+        }
+        let _stand_in = StandIn::start(&topology.lb, "veth6", service.ip(), way)?;
+        exchange(&topology, family, service, "h3")?;
+        if let Way::Tunnel(_, from, _) = way {
+            ensure!(
+                decapsulator.sources().contains(&from),
+                "{:?}",
+                decapsulator.sources()
+            );
+        }
+    }
+    topology.check_checksums()
+}
+
+#[test]
+fn backends_return_directly() -> Result<()> {
+    through_a_stand_in(&[], Place::Local, |_, _| Way::Direct(mac(3)))
+}
+
+#[test]
+fn frames_are_in_vlans() -> Result<()> {
+    for tags in [&[5][..], &[100, 5]] {
+        through_a_stand_in(tags, Place::Local, |_, _| Way::Direct(mac(3)))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn tunnels_end_in_backends() -> Result<()> {
+    // The outer family is each of the two in turn, so all four kinds are there.
+    for outer in Family::ALL {
+        through_a_stand_in(&[], Place::Local, |topology, _| {
+            Way::Tunnel(mac(3), topology.host(outer, LB), topology.backend(outer, 1))
+        })?;
+        through_a_stand_in(&[], Place::Routed, |topology, _| {
+            Way::Tunnel(
+                mac(253),
+                topology.host(outer, LB),
+                topology.backend(outer, 1),
+            )
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_stub_stands_behind_the_trunk() -> Result<()> {
+    let topology = Topology::build(Plan {
+        tags: &[5],
+        ..Plan::dual()
+    })?;
+    let stub = topology.stub(Mode::Native)?;
+    ensure!(topology.bridge.link("veth7")?.get("xdp").is_none() && stub.is_some());
+    Ok(())
+}
+
+#[test]
+fn load_counts_what_fails() -> Result<()> {
+    let topology = Topology::build(Plan::dual())?;
+    let servers = topology.serve()?;
+    let load = Load::start(&topology.clients, topology.server(0), 3, 2)?;
+    while load.rounds() < 20 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let report = load.stop();
+    report.check()?;
+    ensure!(
+        report.opened >= 20 + 6 && servers[0].accepted() == report.opened,
+        "{report:?}"
+    );
+    ensure!(servers[1].accepted() == 0);
+
+    let load = Load::start(&topology.clients, topology.server(0), 1, 2)?;
+    drop(servers);
+    std::thread::sleep(Duration::from_millis(100));
+    let report = load.stop();
+    // Both kept connections, and each new one.
+    ensure!(report.failed >= 3 && report.check().is_err(), "{report:?}");
+    Ok(())
+}
+
+#[test]
+fn a_thousand_connections_stand_a_flood_of_another_host() -> Result<()> {
+    let topology = Topology::build(Plan::dual())?;
+    let servers = topology.serve()?;
+    let guest = topology.guest(9)?;
+    let mut connections = load::open_many(&topology.clients, topology.server(0), 1000)?;
+    let flood = Flood {
+        from_mac: mac(9),
+        to_mac: mac(2),
+        to: (topology.backend(Family::V4, 0), PORT).into(),
+    };
+    let started = std::time::Instant::now();
+    let sent = flood.send(&guest, "eth", 100_000)?;
+    println!("{sent} SYNs in {:?}", started.elapsed());
+    load::use_all(&mut connections, 100)?;
+    ensure!(sent == 100_000 && servers[0].accepted() == 1000);
+    Ok(())
+}
