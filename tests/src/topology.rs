@@ -93,6 +93,11 @@ impl Topology {
         Ok(guest)
     }
 
+    /// The router on the bridge that the client (0) or the second backend (1) is behind.
+    pub fn router(&self, side: usize) -> Option<&Netns> {
+        self.routers.get(side)?.first()
+    }
+
     /// Every host learns the way to those who stand behind routers. Without that only who sits there knows the way back.
     pub fn know_the_ways(&self) -> Result<()> {
         let on_bridge = |place, host| (place == Place::Local).then_some(host);

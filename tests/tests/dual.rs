@@ -1,18 +1,22 @@
 //! The network of the data plane's tests itself, without a balancer: both families, routers, a narrow hop, tunnels, VLANs.
 //! What fails here says nothing about xdplb-load.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use etherparse::PacketBuilder;
 use xdplb_tests::client::Connection;
-use xdplb_tests::decap::Decapsulator;
 use xdplb_tests::flood::Flood;
 use xdplb_tests::load::{self, Load};
 use xdplb_tests::ping::ping;
 use xdplb_tests::probe::{Probe, Trouble, send_with_hops};
 use xdplb_tests::rtnl::Change;
 use xdplb_tests::server::Server;
+use xdplb_tests::services::Forward;
 use xdplb_tests::standin::{StandIn, Way};
+use xdplb_tests::tap::Tap;
+use xdplb_tests::through::{Kind, Servers, connections, datagrams};
 use xdplb_tests::topology::{Family, LB, Mode, NARROW, PORT, Place, Plan, Topology, mac};
 use xdplb_tests::udp::{UdpClient, UdpServer};
 
@@ -121,44 +125,41 @@ fn a_router_says_what_is_wrong() -> Result<()> {
     Ok(())
 }
 
-/// The way to one backend, by direct return; the balancer's host itself does not hold the service address.
-fn through_a_stand_in(
-    tags: &'static [u16],
-    second: Place,
-    way: impl Fn(&Topology, Family) -> Way,
-) -> Result<()> {
-    let topology = Topology::build(Plan {
-        tags,
-        second,
-        ..Plan::dual()
-    })?;
+/// Services of that kind over one backend, h3, by a stand-in; the balancer's host does not hold the service address.
+fn through_a_stand_in(plan: Plan, kind: Kind, hop: [u8; 6]) -> Result<()> {
+    let topology = Topology::build(plan)?;
     topology.know_the_ways()?;
-    topology.return_directly()?;
-    let h3 = &topology.backends[1];
-    let ends = Family::ALL.map(|family| topology.backend(family, 1));
-    let decapsulator = Decapsulator::start(h3, "veth5", &ends)?;
-    for family in Family::ALL {
-        let service = topology.vip(family, PORT);
-        topology
-            .clients
-            .wire(|rtnl| rtnl.neighbour("veth0", service.ip(), mac(LB)))?;
-        let _servers = (Server::start(h3, service)?, UdpServer::start(h3, service)?);
-        let way = way(&topology, family);
-        if matches!(way, Way::Tunnel(..)) {
-            // Room for the outer header, and segments that are cut and summed: nobody can cut what is inside a tunnel.
-            Topology::compute_checksums(&topology.clients, "veth0")?;
-            topology
-                .clients
-                .wire(|rtnl| rtnl.set("veth0", Change::Mtu(1400)))?;
-        }
-        let _stand_in = StandIn::start(&topology.lb, "veth6", service.ip(), way)?;
-        exchange(&topology, family, service, "h3")?;
-        if let Way::Tunnel(_, from, _) = way {
-            ensure!(
-                decapsulator.sources().contains(&from),
-                "{:?}",
-                decapsulator.sources()
-            );
+    let servers = Servers::start(&topology, &[kind])?;
+    for family in kind.families() {
+        let service = topology.vip(*family, kind.port()).ip();
+        let asks = topology
+            .router(0)
+            .map_or((&topology.clients, "veth0"), |r| (r, "up"));
+        asks.0
+            .wire(|rtnl| rtnl.neighbour(asks.1, service, mac(LB)))?;
+        let end = kind.backend(&topology, *family, 1);
+        let outer = if end.is_ipv4() {
+            Family::V4
+        } else {
+            Family::V6
+        };
+        let from = topology.host(outer, LB);
+        let way = match kind.forward() {
+            Forward::Ipip => {
+                // Room for the outer header, and segments that are cut and summed: nobody can cut what is inside a tunnel.
+                Topology::compute_checksums(&topology.clients, "veth0")?;
+                let mtu = Change::Mtu(1400);
+                topology.clients.wire(|rtnl| rtnl.set("veth0", mtu))?;
+                Way::Tunnel(hop, from, end)
+            }
+            Forward::Dsr | Forward::Nat => Way::Direct(hop),
+        };
+        let _stand_in = StandIn::start(&topology.lb, "veth6", service, way)?;
+        connections(&topology, kind, *family, 1, &[0, 1, 1400, 3000, 200_000])?;
+        datagrams(&topology, kind, *family, 1, &[0, 1, 7, 1000, 1200])?;
+        if kind.forward() == Forward::Ipip {
+            let sources = servers.tunnels[1].sources();
+            ensure!(sources.contains(&from), "{sources:?}");
         }
     }
     topology.check_checksums()
@@ -166,31 +167,48 @@ fn through_a_stand_in(
 
 #[test]
 fn backends_return_directly() -> Result<()> {
-    through_a_stand_in(&[], Place::Local, |_, _| Way::Direct(mac(3)))
+    for place in [Place::Local, Place::Routed, Place::Narrow] {
+        // Where the hop is narrow, what routers say about it goes to the service's address, and on to the backend.
+        through_a_stand_in(
+            Plan {
+                place,
+                ..Plan::dual()
+            },
+            Kind::Dsr,
+            mac(3),
+        )?;
+    }
+    Ok(())
 }
 
 #[test]
 fn frames_are_in_vlans() -> Result<()> {
     for tags in [&[5][..], &[100, 5]] {
-        through_a_stand_in(tags, Place::Local, |_, _| Way::Direct(mac(3)))?;
+        through_a_stand_in(
+            Plan {
+                tags,
+                ..Plan::dual()
+            },
+            Kind::Dsr,
+            mac(3),
+        )?;
     }
     Ok(())
 }
 
 #[test]
 fn tunnels_end_in_backends() -> Result<()> {
-    // The outer family is each of the two in turn, so all four kinds are there.
-    for outer in Family::ALL {
-        through_a_stand_in(&[], Place::Local, |topology, _| {
-            Way::Tunnel(mac(3), topology.host(outer, LB), topology.backend(outer, 1))
-        })?;
-        through_a_stand_in(&[], Place::Routed, |topology, _| {
-            Way::Tunnel(
-                mac(253),
-                topology.host(outer, LB),
-                topology.backend(outer, 1),
-            )
-        })?;
+    for kind in [Kind::Ipip, Kind::Ipip4In6] {
+        through_a_stand_in(Plan::dual(), kind, mac(3))?;
+        let second = Place::Routed;
+        through_a_stand_in(
+            Plan {
+                second,
+                ..Plan::dual()
+            },
+            kind,
+            mac(253),
+        )?;
     }
     Ok(())
 }
@@ -203,6 +221,33 @@ fn the_stub_stands_behind_the_trunk() -> Result<()> {
     })?;
     let stub = topology.stub(Mode::Native)?;
     ensure!(topology.bridge.link("veth7")?.get("xdp").is_none() && stub.is_some());
+    Ok(())
+}
+
+#[test]
+fn a_wrong_checksum_is_counted() -> Result<()> {
+    for family in Family::ALL {
+        let topology = Topology::build(Plan::dual())?;
+        let (from, to) = (topology.client(family), topology.backend(family, 0));
+        let ethernet = PacketBuilder::ethernet2(mac(1), mac(2));
+        let builder = match (from, to) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => ethernet.ipv4(from.octets(), to.octets(), 64),
+            (IpAddr::V6(from), IpAddr::V6(to)) => ethernet.ipv6(from.octets(), to.octets(), 64),
+            _ => anyhow::bail!("{from} and {to}"),
+        };
+        let mut bytes = Vec::new();
+        builder.udp(9, PORT).write(&mut bytes, b"sum")?;
+        let tap = Tap::open_to_send(&topology.clients, "veth0")?;
+        let _server = UdpServer::start(&topology.backends[0], (to, PORT))?;
+        let send = |bytes: &[u8]| nix::unistd::write(tap.fd(), bytes);
+        send(&bytes)?;
+        std::thread::sleep(Duration::from_millis(50));
+        topology.check_checksums()?;
+        bytes.last_mut().into_iter().for_each(|byte| *byte ^= 1);
+        send(&bytes)?;
+        std::thread::sleep(Duration::from_millis(50));
+        ensure!(topology.check_checksums().is_err(), "{family:?}");
+    }
     Ok(())
 }
 
