@@ -32,7 +32,7 @@ pub struct Answer {
 pub struct Options {
     /// Its source address; port 0 for any.
     pub from: Option<SocketAddr>,
-    /// IP options in every packet: three no-operations and the end of the list (RFC 791).
+    /// Options of IP in every packet.
     pub ip_options: IpOptions,
 }
 
@@ -42,7 +42,8 @@ pub enum IpOptions {
     /// As nearly all packets.
     #[default]
     None,
-    /// Four bytes of them.
+    /// Those that do nothing: of IPv4 three no-operations and the end of the list (RFC 791), of IPv6 a header of
+    /// destination options that is all padding (RFC 8200, section 4.6).
     Nops,
 }
 
@@ -115,7 +116,7 @@ impl Connection {
             bind(socket.as_raw_fd(), &SockaddrStorage::from(from))?;
         }
         if options.ip_options == IpOptions::Nops {
-            set_ip_options(&socket, &[1, 1, 1, 0])?;
+            set_ip_options(&socket, to)?;
         }
         connect(socket.as_raw_fd(), &SockaddrStorage::from(to))?;
         Ok(Self {
@@ -206,18 +207,27 @@ impl Connection {
     }
 }
 
-fn set_ip_options(socket: &OwnedFd, options: &[u8]) -> Result<()> {
-    // SAFETY: the pointer and the length are those of a live slice. nix has no name for IP_OPTIONS.
+fn set_ip_options(socket: &OwnedFd, to: SocketAddr) -> Result<()> {
+    let (level, name, options): (_, _, &[u8]) = match to {
+        SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_OPTIONS, &[1, 1, 1, 0]),
+        // Next header, which the kernel fills in, no 8 bytes more, PadN with four zeros.
+        SocketAddr::V6(_) => (
+            libc::IPPROTO_IPV6,
+            libc::IPV6_DSTOPTS,
+            &[0, 0, 1, 4, 0, 0, 0, 0],
+        ),
+    };
+    // SAFETY: the pointer and the length are those of a live slice. nix has no name for either option.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
-            libc::IPPROTO_IP,
-            libc::IP_OPTIONS,
+            level,
+            name,
             options.as_ptr().cast(),
             options.len() as libc::socklen_t,
         )
     };
     nix::errno::Errno::result(result)
         .map(drop)
-        .context("set IP_OPTIONS")
+        .context("set options of IP")
 }

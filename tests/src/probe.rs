@@ -1,11 +1,14 @@
 //! ICMP errors as they reach a host: what they say, and whether every checksum in them is right.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrStorage, connect, setsockopt, socket, sockopt,
+};
 
 use crate::netns::Netns;
 use crate::ping;
@@ -78,6 +81,34 @@ pub fn send_with_hops(client: &UdpClient, hops: u8, bytes: &[u8]) -> Result<()> 
     }
     socket.send(bytes).context("send")?;
     Ok(())
+}
+
+/// Sends a SYN that lives for `hops` routers. The socket, which tries again after a second, and its address.
+pub fn connect_with_hops(
+    namespace: &Netns,
+    to: impl Into<SocketAddr>,
+    hops: u8,
+) -> Result<(TcpStream, SocketAddr)> {
+    let to = to.into();
+    namespace.run(|| {
+        let family = match to {
+            SocketAddr::V4(_) => AddressFamily::Inet,
+            SocketAddr::V6(_) => AddressFamily::Inet6,
+        };
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket(family, SockType::Stream, flags, None)?;
+        match to {
+            SocketAddr::V4(_) => setsockopt(&socket, sockopt::Ipv4Ttl, &i32::from(hops))?,
+            SocketAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6Ttl, &i32::from(hops))?,
+        }
+        match connect(socket.as_raw_fd(), &SockaddrStorage::from(to)) {
+            Ok(()) | Err(Errno::EINPROGRESS) => {}
+            Err(error) => return Err(error).context("connect"),
+        }
+        let stream = TcpStream::from(socket);
+        let address = stream.local_addr()?;
+        Ok((stream, address))
+    })
 }
 
 /// What a message says when it is an error (RFC 792, RFC 4443).

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use etherparse::PacketBuilder;
-use xdplb_tests::client::Connection;
+use xdplb_tests::client::{Connection, IpOptions, Options};
 use xdplb_tests::flood::Flood;
 use xdplb_tests::load::{self, Load};
 use xdplb_tests::ping::ping;
-use xdplb_tests::probe::{Probe, Trouble, send_with_hops};
+use xdplb_tests::probe::{Probe, Trouble, connect_with_hops, send_with_hops};
 use xdplb_tests::rtnl::Change;
 use xdplb_tests::server::Server;
 use xdplb_tests::services::Forward;
@@ -38,6 +38,19 @@ fn exchange(
         }
     }
     connection.close()?;
+    let ip_options = IpOptions::Nops;
+    let options = Options {
+        ip_options,
+        from: None,
+    };
+    let mut connection = Connection::open_with(&topology.clients, to, options)?;
+    for length in [1, 3000, 20_000] {
+        connection.echo(length)?;
+    }
+    if family == Family::V4 {
+        let client = UdpClient::open(&topology.clients, to)?;
+        client.without_checksums()?.echo(100)?;
+    }
     let datagrams = UdpClient::open(&topology.clients, to)?;
     let answer = datagrams.who()?;
     ensure!(
@@ -121,6 +134,13 @@ fn a_router_says_what_is_wrong() -> Result<()> {
                 "{hops} hops: {error:?}"
             );
         }
+        let (_stream, from) = connect_with_hops(&topology.clients, (to, 9), 2)?;
+        let error = probe.next(Duration::from_secs(5))?;
+        let about = (6, from, (to, 9).into());
+        ensure!(
+            error.trouble == Trouble::Expired && error.about == about,
+            "{error:?}"
+        );
     }
     Ok(())
 }

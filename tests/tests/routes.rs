@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use xdplb_tests::balancer::Balancer;
 use xdplb_tests::client::Connection;
 use xdplb_tests::load::open_many;
-use xdplb_tests::probe::{Probe, Trouble, send_with_hops};
+use xdplb_tests::probe::{Probe, Trouble, connect_with_hops, send_with_hops};
 use xdplb_tests::services::{Config, Protocol};
 use xdplb_tests::through::{Kind, Servers, connections, datagrams, services};
 use xdplb_tests::topology::{Family, Mode, NARROW, Place, Plan, Topology};
@@ -132,6 +132,13 @@ fn errors_reach_the_client_in_its_own_terms() -> Result<()> {
                     case()
                 );
             }
+            let (_stream, from) = connect_with_hops(&topology.clients, to, 2)?;
+            let error = probe.next(Duration::from_secs(10))?;
+            let about = (6, from, to);
+            ensure!(
+                error.trouble == Trouble::Expired && error.about == about,
+                "{error:?}"
+            );
             // A refused connection is told at once, not after a timeout.
             let error = Connection::open(&topology.clients, to)
                 .err()

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use xdplb_tests::balancer::{self, Balancer};
-use xdplb_tests::client::Connection;
+use xdplb_tests::client::{Connection, IpOptions, Options};
 use xdplb_tests::files::Folder;
 use xdplb_tests::ping::ping;
 use xdplb_tests::services::{Backend, Config, Forward, Protocol, Service};
@@ -85,6 +85,40 @@ fn every_kind_generic_verified() -> Result<()> {
 #[test]
 fn every_kind_native_verified() -> Result<()> {
     every_kind(Mode::Native, Sums::Finished)
+}
+
+#[test]
+fn options_and_missing_checksums() -> Result<()> {
+    for mode in Mode::ALL {
+        let topology = Topology::build(Plan::dual())?;
+        topology.hold_vip()?;
+        let _servers = Servers::start(&topology, &Kind::ALL)?;
+        let _stub = topology.stub(mode)?;
+        let config = Config::of(services(&topology, &Kind::ALL, &[0, 1]));
+        let _balancer = Balancer::start_file(&topology, mode, &config)?;
+        for kind in Kind::ALL {
+            for family in kind.families() {
+                let to = topology.vip(*family, kind.port());
+                let case = || format!("{mode:?}, {kind:?}, {to}");
+                let options = Options {
+                    ip_options: IpOptions::Nops,
+                    ..Options::default()
+                };
+                let mut connection =
+                    Connection::open_with(&topology.clients, to, options).with_context(case)?;
+                for length in (0..3000).step_by(101) {
+                    connection.get(length).with_context(case)?;
+                    connection.echo(length).with_context(case)?;
+                }
+                if *family == Family::V4 {
+                    let client = UdpClient::open(&topology.clients, to)?;
+                    client.without_checksums()?.echo(1000).with_context(case)?;
+                }
+            }
+        }
+        topology.check_checksums()?;
+    }
+    Ok(())
 }
 
 #[test]
