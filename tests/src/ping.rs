@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, recvfrom, sendto,
     setsockopt, socket, sockopt,
@@ -16,9 +16,22 @@ use crate::netns::Netns;
 /// Sends echo requests until one is answered, ten at most.
 pub fn ping(namespace: &Netns, to: impl Into<IpAddr>) -> Result<()> {
     let to = to.into();
-    namespace
-        .run(|| exchange(to))
-        .with_context(|| format!("ping {to} from {}", namespace.name()))
+    let answered = namespace.run(|| exchange(to, 10, Duration::from_secs(2)));
+    let answered = answered.with_context(|| format!("ping {to} from {}", namespace.name()))?;
+    ensure!(
+        answered,
+        "ping {to} from {}: no answer to 10 echo requests",
+        namespace.name()
+    );
+    Ok(())
+}
+
+/// Sends three echo requests, none of which must be answered within a moment.
+pub fn silence(namespace: &Netns, to: impl Into<IpAddr>) -> Result<()> {
+    let to = to.into();
+    let answered = namespace.run(|| exchange(to, 3, Duration::from_millis(300)))?;
+    ensure!(!answered, "{to} answers {}", namespace.name());
+    Ok(())
 }
 
 /// A raw socket for ICMP of the family, in the namespace of this thread. A receive takes 100 ms at most.
@@ -50,17 +63,18 @@ pub fn receive(socket: &OwnedFd, family: IpAddr) -> Option<(Option<IpAddr>, Vec<
     Some((from, packet))
 }
 
-fn exchange(to: IpAddr) -> Result<()> {
+/// Whether one of so many requests is answered.
+fn exchange(to: IpAddr, requests: u8, patience: Duration) -> Result<bool> {
     let socket = icmp_socket(to)?;
     let (request, answer) = match to {
         IpAddr::V4(_) => (8, 0),
         IpAddr::V6(_) => (128, 129),
     };
-    for number in 0..10u8 {
+    for number in 0..requests {
         let address = SockaddrStorage::from(SocketAddr::new(to, 0));
         let bytes = message(request, number);
         sendto(socket.as_raw_fd(), &bytes, &address, MsgFlags::empty())?;
-        let end = Instant::now() + Duration::from_secs(2);
+        let end = Instant::now() + patience;
         while Instant::now() < end {
             let Some((from, packet)) = receive(&socket, to) else {
                 continue;
@@ -70,11 +84,11 @@ fn exchange(to: IpAddr) -> Result<()> {
             let same = packet.first() == Some(&answer) && packet.get(4..) == Some(&expected[4..]);
             let right = to.is_ipv6() || packet.get(2..4) == Some(&expected[2..4]);
             if same && right && from == Some(to) {
-                return Ok(());
+                return Ok(true);
             }
         }
     }
-    bail!("no answer to 10 echo requests");
+    Ok(false)
 }
 
 /// An ICMP message of 8 bytes: type, code 0, checksum, an identifier and a number (RFC 792). The kernel writes the

@@ -9,7 +9,7 @@ use etherparse::PacketBuilder;
 use xdplb_tests::client::{Connection, IpOptions, Options};
 use xdplb_tests::flood::Flood;
 use xdplb_tests::load::{self, Load};
-use xdplb_tests::ping::ping;
+use xdplb_tests::ping::{ping, silence};
 use xdplb_tests::probe::{Probe, Trouble, connect_with_hops, send_with_hops};
 use xdplb_tests::rtnl::Change;
 use xdplb_tests::server::Server;
@@ -68,6 +68,7 @@ fn direct(plan: Plan) -> Result<()> {
     topology.know_the_ways()?;
     for family in Family::ALL {
         ping(&topology.clients, topology.host(family, LB))?;
+        silence(&topology.clients, topology.host(family, 99))?;
         for (index, backend) in topology.backends.iter().enumerate() {
             let at = (topology.backend(family, index), PORT);
             let _servers = (Server::start(backend, at)?, UdpServer::start(backend, at)?);

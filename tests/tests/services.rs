@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use xdplb_tests::balancer::{self, Balancer};
 use xdplb_tests::client::{Connection, IpOptions, Options};
 use xdplb_tests::files::Folder;
-use xdplb_tests::ping::ping;
+use xdplb_tests::ping::{ping, silence};
 use xdplb_tests::services::{Backend, Config, Forward, Protocol, Service};
 use xdplb_tests::through::{Kind, Servers, connections, datagrams, services};
 use xdplb_tests::topology::{Family, LB, Mode, Plan, Topology, VIP, mac};
@@ -190,7 +190,7 @@ fn an_echo_request_is_answered_for_a_service_only() -> Result<()> {
         for family in Family::ALL {
             ping(&topology.clients, topology.host(family, VIP))?;
             ping(&topology.clients, topology.host(family, LB))?;
-            ensure!(ping(&topology.clients, topology.host(family, other)).is_err());
+            silence(&topology.clients, topology.host(family, other))?;
         }
         topology.check_checksums()?;
     }
