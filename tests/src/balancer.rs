@@ -17,10 +17,14 @@ use crate::files::Folder;
 use crate::netns::Netns;
 use crate::rtnl;
 use crate::run::{self, Output};
+use crate::services::Config;
 use crate::topology::{Mode, Topology};
 
 /// The last line that it prints when it is ready.
 pub const READY: &str = "Press Ctrl+C to exit...\n";
+
+/// The name of the configuration file.
+const FILE: &str = "lb.toml";
 
 /// How long it may take to start, to fail or to stop, on a machine that does other things too.
 pub const LIMIT: Duration = Duration::from_secs(30);
@@ -142,6 +146,8 @@ pub struct Balancer<'t> {
     stdout: Arc<Growing>,
     stderr: Arc<Growing>,
     readers: Vec<JoinHandle<()>>,
+    /// Where `lb.toml` is, when it has one.
+    folder: Option<Folder>,
 }
 
 impl<'t> Balancer<'t> {
@@ -174,7 +180,55 @@ impl<'t> Balancer<'t> {
             stdout,
             stderr,
             readers: vec![first, second],
+            folder: None,
         })
+    }
+
+    /// Starts one with a configuration file and waits until it is ready.
+    pub fn start_file(topology: &'t Topology, mode: Mode, config: &Config) -> Result<Self> {
+        Self::start_file_with(topology, mode, config, &[])
+    }
+
+    /// The same with more options.
+    pub fn start_file_with(
+        topology: &'t Topology,
+        mode: Mode,
+        config: &Config,
+        options: &[&str],
+    ) -> Result<Self> {
+        let folder = Folder::new()?;
+        let file = folder.file(FILE, config.to_string())?;
+        let mut arguments = vec!["--xdp-mode", mode.word()];
+        arguments.extend(options);
+        arguments.extend(["veth6", &file]);
+        let mut balancer = Self::spawn(topology, command(&topology.lb, &arguments)?)?;
+        balancer.folder = Some(folder);
+        balancer.ready().with_context(|| config.to_string())
+    }
+
+    /// Writes the configuration file anew, as editors do: another file takes its name.
+    pub fn write(&self, text: &str) -> Result<()> {
+        let folder = self.folder.as_ref().context("it has no file")?;
+        let new = folder.file("lb.toml.new", text)?;
+        std::fs::rename(&new, folder.path().join(FILE)).context(new)
+    }
+
+    /// Runs a subcommand beside it, which must succeed.
+    pub fn command(&self, arguments: &[&str]) -> Result<Output> {
+        let output = output(&self.topology.lb, arguments)?;
+        ensure!(output.code == Some(0), "{arguments:?}: {output:?}");
+        Ok(output)
+    }
+
+    /// Writes the file anew and has it applied.
+    pub fn reload(&self, config: &Config) -> Result<()> {
+        self.write(&config.to_string())?;
+        self.command(&["reload", "veth6"]).map(drop)
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        kill(self.pid(), signal).with_context(|| format!("send {signal}"))
     }
 
     /// Waits until it is ready; an error shows what it said instead.

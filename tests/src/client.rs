@@ -1,13 +1,13 @@
 //! An HTTP client in a namespace: one kept-open connection, every answer compared byte by byte.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddrV4, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket, sockopt,
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 
@@ -24,15 +24,15 @@ pub struct Answer {
     /// The server's name.
     pub backend: String,
     /// The client's address and port as the server sees them.
-    pub peer: SocketAddrV4,
+    pub peer: SocketAddr,
 }
 
 /// What is special about a connection.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
     /// Its source address; port 0 for any.
-    pub from: Option<SocketAddrV4>,
-    /// IP options in every packet: three no-operations and the end of the list (RFC 791).
+    pub from: Option<SocketAddr>,
+    /// Options of IP in every packet.
     pub ip_options: IpOptions,
 }
 
@@ -42,7 +42,8 @@ pub enum IpOptions {
     /// As nearly all packets.
     #[default]
     None,
-    /// Four bytes of them.
+    /// Those that do nothing: of IPv4 three no-operations and the end of the list (RFC 791), of IPv6 a header of
+    /// destination options that is all padding (RFC 8200, section 4.6).
     Nops,
 }
 
@@ -54,17 +55,17 @@ pub struct Connection {
 
 impl Connection {
     /// Connects from inside `namespace`.
-    pub fn open(namespace: &Netns, to: SocketAddrV4) -> Result<Self> {
+    pub fn open(namespace: &Netns, to: impl Into<SocketAddr>) -> Result<Self> {
         Self::open_with(namespace, to, Options::default())
     }
 
     /// Connects from a source address, any port.
     pub fn open_from(
         namespace: &Netns,
-        to: SocketAddrV4,
-        from: std::net::Ipv4Addr,
+        to: impl Into<SocketAddr>,
+        from: impl Into<IpAddr>,
     ) -> Result<Self> {
-        let from = Some(SocketAddrV4::new(from, 0));
+        let from = Some(SocketAddr::new(from.into(), 0));
         Self::open_with(
             namespace,
             to,
@@ -76,7 +77,12 @@ impl Connection {
     }
 
     /// Connects.
-    pub fn open_with(namespace: &Netns, to: SocketAddrV4, options: Options) -> Result<Self> {
+    pub fn open_with(
+        namespace: &Netns,
+        to: impl Into<SocketAddr>,
+        options: Options,
+    ) -> Result<Self> {
+        let to = to.into();
         let from = options
             .from
             .map_or(String::new(), |from| format!(" from {from}"));
@@ -85,9 +91,17 @@ impl Connection {
             .with_context(|| format!("connect to {to}{from} in {}", namespace.name()))
     }
 
-    fn connect(to: SocketAddrV4, options: Options) -> Result<Self> {
+    /// Connects from the namespace that this thread is in.
+    pub fn open_here(to: SocketAddr) -> Result<Self> {
+        Self::connect(to, Options::default()).with_context(|| format!("connect to {to}"))
+    }
+
+    fn connect(to: SocketAddr, options: Options) -> Result<Self> {
         let socket = socket(
-            AddressFamily::Inet,
+            match to {
+                SocketAddr::V4(_) => AddressFamily::Inet,
+                SocketAddr::V6(_) => AddressFamily::Inet6,
+            },
             SockType::Stream,
             SockFlag::SOCK_CLOEXEC,
             None,
@@ -99,12 +113,12 @@ impl Connection {
         setsockopt(&socket, sockopt::TcpNoDelay, &true)?;
         if let Some(from) = options.from {
             setsockopt(&socket, sockopt::ReuseAddr, &true)?;
-            bind(socket.as_raw_fd(), &SockaddrIn::from(from))?;
+            bind(socket.as_raw_fd(), &SockaddrStorage::from(from))?;
         }
         if options.ip_options == IpOptions::Nops {
-            set_ip_options(&socket, &[1, 1, 1, 0])?;
+            set_ip_options(&socket, to)?;
         }
-        connect(socket.as_raw_fd(), &SockaddrIn::from(to))?;
+        connect(socket.as_raw_fd(), &SockaddrStorage::from(to))?;
         Ok(Self {
             stream: BufReader::with_capacity(1 << 16, TcpStream::from(socket)),
         })
@@ -193,18 +207,27 @@ impl Connection {
     }
 }
 
-fn set_ip_options(socket: &OwnedFd, options: &[u8]) -> Result<()> {
-    // SAFETY: the pointer and the length are those of a live slice. nix has no name for IP_OPTIONS.
+fn set_ip_options(socket: &OwnedFd, to: SocketAddr) -> Result<()> {
+    let (level, name, options): (_, _, &[u8]) = match to {
+        SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_OPTIONS, &[1, 1, 1, 0]),
+        // Next header, which the kernel fills in, no 8 bytes more, PadN with four zeros.
+        SocketAddr::V6(_) => (
+            libc::IPPROTO_IPV6,
+            libc::IPV6_DSTOPTS,
+            &[0, 0, 1, 4, 0, 0, 0, 0],
+        ),
+    };
+    // SAFETY: the pointer and the length are those of a live slice. nix has no name for either option.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
-            libc::IPPROTO_IP,
-            libc::IP_OPTIONS,
+            level,
+            name,
             options.as_ptr().cast(),
             options.len() as libc::socklen_t,
         )
     };
     nix::errno::Errno::result(result)
         .map(drop)
-        .context("set IP_OPTIONS")
+        .context("set options of IP")
 }

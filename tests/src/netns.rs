@@ -19,6 +19,15 @@ use nix::sys::signal::Signal;
 use crate::rtnl::{self, Change, Device, Rtnl};
 use crate::run;
 
+/// Which families of addresses hosts have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Families {
+    /// IPv4, as in the tutorial; IPv6 is switched off.
+    V4,
+    /// Both.
+    Both,
+}
+
 /// A network namespace. Dropping it takes down all that is in it.
 #[derive(Debug)]
 pub struct Netns {
@@ -27,9 +36,15 @@ pub struct Netns {
 }
 
 impl Netns {
-    /// Makes one with its loopback up and without IPv6, whose duplicate address detection and router
-    /// solicitations would be frames that no test asked for. `name` is what errors call it.
+    /// Makes one with its loopback up and without IPv6. `name` is what errors call it.
     pub fn new(name: &str) -> Result<Self> {
+        Self::with(name, Families::V4)
+    }
+
+    /// Makes one with its loopback up. No duplicate address detection and no router solicitations: they would be waited
+    /// for, and be frames that no test asked for. Link-local addresses stay: a host asks from them for a neighbour when the
+    /// packet's own source is not on that device, as a router and a backend with the address on `lo` do.
+    pub fn with(name: &str, families: Families) -> Result<Self> {
         if !nix::unistd::geteuid().is_root() {
             bail!(
                 "network namespace {name}: needs root (EPERM)\n  try: sudo -E cargo test -p xdplb-tests, or cargo xtask test"
@@ -40,10 +55,7 @@ impl Netns {
                 format!("network namespace {name}: cannot be made, though we are root\n  try: give the container CAP_SYS_ADMIN")
             })?;
             for conf in ["all", "default"] {
-                let switch = format!("/proc/sys/net/ipv6/conf/{conf}/disable_ipv6");
-                if std::fs::exists(&switch)? {
-                    std::fs::write(&switch, "1").with_context(|| switch.clone())?;
-                }
+                quieten(conf, families)?;
             }
             Rtnl::open()?.set("lo", Change::Up)?;
             let path = "/proc/thread-self/ns/net";
@@ -53,6 +65,16 @@ impl Netns {
             name: name.into(),
             handle,
         })
+    }
+
+    /// Sets variables inside, `net/ipv4/ip_forward` and the like.
+    pub fn sysctl(&self, variables: &[(&str, &str)]) -> Result<()> {
+        self.run(|| {
+            variables
+                .iter()
+                .try_for_each(|(name, value)| set_variable(name, value))
+        })
+        .with_context(|| format!("network namespace {}", self.name))
     }
 
     /// Its descriptor.
@@ -156,6 +178,36 @@ impl Netns {
         self.run(|| rtnl::index(ifname))
             .with_context(|| format!("network namespace {}", self.name))
     }
+}
+
+/// What new devices do by themselves, in the namespace of this thread.
+fn quieten(conf: &str, families: Families) -> Result<()> {
+    // IPv4's variables are those of the first namespace, where somebody may have set them.
+    set_variable(&format!("net/ipv4/conf/{conf}/rp_filter"), "0")?;
+    let folder = format!("net/ipv6/conf/{conf}");
+    if !std::fs::exists(format!("/proc/sys/{folder}"))? {
+        ensure!(families == Families::V4, "this kernel has no IPv6");
+        return Ok(());
+    }
+    let variables: &[_] = match families {
+        Families::V4 => &[("disable_ipv6", "1")],
+        Families::Both => &[
+            ("accept_dad", "0"),
+            ("dad_transmits", "0"),
+            ("accept_ra", "0"),
+            ("autoconf", "0"),
+            ("router_solicitations", "0"),
+        ],
+    };
+    variables
+        .iter()
+        .try_for_each(|(name, value)| set_variable(&format!("{folder}/{name}"), value))
+}
+
+/// Sets a variable in the namespace of this thread.
+fn set_variable(name: &str, value: &str) -> Result<()> {
+    let path = format!("/proc/sys/{name}");
+    std::fs::write(&path, value).with_context(|| format!("{path} = {value}"))
 }
 
 /// Runs `action` on a thread that ends with it, so that a namespace it enters stays the thread's own.

@@ -4,7 +4,10 @@
 //!
 //! Sources: include/uapi/linux/rtnetlink.h, if_link.h, if_addr.h, veth.h.
 
-use std::net::Ipv4Addr;
+mod message;
+mod offload;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -15,11 +18,15 @@ use nix::sys::socket::{
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 
-const REQUEST: u16 = 1;
+use message::{HEADER, Message, attributes, half, inside, number, text};
+pub use offload::transmit_checksums_off;
+
 const ACK: u16 = 4;
 const DUMP: u16 = 0x300;
 /// NLM_F_CREATE and NLM_F_EXCL.
 const CREATE: u16 = 0x600;
+/// NLM_F_CREATE and NLM_F_REPLACE.
+const REPLACE: u16 = 0x500;
 
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
@@ -27,9 +34,11 @@ const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
 const RTM_NEWADDR: u16 = 20;
 const RTM_NEWROUTE: u16 = 24;
+const RTM_NEWNEIGH: u16 = 28;
 
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_NET_NS_FD: u16 = 28;
@@ -41,8 +50,7 @@ const IFLA_BRPORT_STATE: u16 = 1;
 const IFLA_XDP_ATTACHED: u16 = 2;
 const VETH_INFO_PEER: u16 = 1;
 
-/// Bytes of struct nlmsghdr, ifinfomsg.
-const HEADER: usize = 16;
+/// Bytes of struct ifinfomsg.
 const IFINFOMSG: usize = 16;
 /// The most a dump's datagram holds: the kernel fills at most 32 KiB, however large our buffer.
 const DATAGRAM: usize = 1 << 16;
@@ -56,6 +64,8 @@ pub enum Change<'a> {
     Mac([u8; 6]),
     /// The bridge that it is a port of.
     Master(&'a str),
+    /// The most bytes of a packet.
+    Mtu(u32),
 }
 
 /// An interface, as the kernel lists it.
@@ -155,34 +165,67 @@ impl Rtnl {
             Change::Up => request,
             Change::Mac(mac) => request.attr(IFLA_ADDRESS, &mac),
             Change::Master(bridge) => request.attr(IFLA_MASTER, &index(bridge)?.to_ne_bytes()),
+            Change::Mtu(bytes) => request.attr(IFLA_MTU, &bytes.to_ne_bytes()),
         };
         self.acknowledged(request)
             .with_context(|| format!("set {name}: {change:?}"))
     }
 
-    /// Gives an interface an address.
-    pub fn address(&self, name: &str, address: Ipv4Addr, prefix: u8) -> Result<()> {
+    /// Gives an interface an address. An IPv6 one is there at once: nobody is asked whether they have it too.
+    pub fn address(&self, name: &str, address: impl Into<IpAddr>, prefix: u8) -> Result<()> {
         const IFA_ADDRESS: u16 = 1;
         const IFA_LOCAL: u16 = 2;
+        const IFA_F_NODAD: u8 = 2;
+        let address = address.into();
         // struct ifaddrmsg: family, prefix length, flags, scope, index.
-        let mut fixed = [nix::libc::AF_INET as u8, prefix, 0, 0, 0, 0, 0, 0];
+        let mut fixed = [family(address), prefix, IFA_F_NODAD, 0, 0, 0, 0, 0];
         fixed[4..].copy_from_slice(&index(name)?.to_ne_bytes());
         let request = Message::new(RTM_NEWADDR, ACK | CREATE, &fixed)
-            .attr(IFA_LOCAL, &address.octets())
-            .attr(IFA_ADDRESS, &address.octets());
+            .attr(IFA_LOCAL, &octets(address))
+            .attr(IFA_ADDRESS, &octets(address));
         self.acknowledged(request)
             .with_context(|| format!("add address {address}/{prefix} to {name}"))
     }
 
     /// The way to everyone else.
-    pub fn default_route(&self, via: Ipv4Addr) -> Result<()> {
+    pub fn default_route(&self, via: impl Into<IpAddr>) -> Result<()> {
+        let via = via.into();
+        let everyone: IpAddr = match via {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        self.route(everyone, 0, via)
+    }
+
+    /// The way to a net.
+    pub fn route(&self, net: IpAddr, prefix: u8, via: IpAddr) -> Result<()> {
+        const RTA_DST: u16 = 1;
         const RTA_GATEWAY: u16 = 5;
         // struct rtmsg: family, lengths, tos, table main (254), protocol boot (3), scope universe, unicast (1), flags.
-        let fixed = [nix::libc::AF_INET as u8, 0, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0];
-        let request =
-            Message::new(RTM_NEWROUTE, ACK | CREATE, &fixed).attr(RTA_GATEWAY, &via.octets());
+        let fixed = [family(via), prefix, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0];
+        let mut request =
+            Message::new(RTM_NEWROUTE, ACK | CREATE, &fixed).attr(RTA_GATEWAY, &octets(via));
+        if prefix > 0 {
+            request = request.attr(RTA_DST, &octets(net));
+        }
         self.acknowledged(request)
-            .with_context(|| format!("add a default route via {via}"))
+            .with_context(|| format!("add a route to {net}/{prefix} via {via}"))
+    }
+
+    /// A neighbour's Ethernet address, for good.
+    pub fn neighbour(&self, name: &str, address: impl Into<IpAddr>, mac: [u8; 6]) -> Result<()> {
+        const NDA_DST: u16 = 1;
+        const NDA_LLADDR: u16 = 2;
+        const NUD_PERMANENT: u8 = 0x80;
+        let address = address.into();
+        // struct ndmsg: family, padding, index, state, flags, type.
+        let mut fixed = [family(address), 0, 0, 0, 0, 0, 0, 0, NUD_PERMANENT, 0, 0, 0];
+        fixed[4..8].copy_from_slice(&index(name)?.to_ne_bytes());
+        let request = Message::new(RTM_NEWNEIGH, ACK | REPLACE, &fixed)
+            .attr(NDA_DST, &octets(address))
+            .attr(NDA_LLADDR, &mac);
+        self.acknowledged(request)
+            .with_context(|| format!("add neighbour {address} of {name}"))
     }
 
     /// All interfaces of the namespace.
@@ -272,106 +315,23 @@ impl Device {
     }
 }
 
+fn family(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(_) => nix::libc::AF_INET as u8,
+        IpAddr::V6(_) => nix::libc::AF_INET6 as u8,
+    }
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
 /// The number of an interface in the namespace of this thread.
 pub fn index(name: &str) -> Result<u32> {
     nix::net::if_::if_nametoindex(name).with_context(|| format!("interface {name}"))
-}
-
-/// Makes an interface compute the checksums of what it sends, or leave them to a card that a veth does not have: what
-/// `ethtool --offload NAME tx off` does (include/uapi/linux/ethtool.h).
-pub fn transmit_checksums_off(name: &str) -> Result<()> {
-    const SIOCETHTOOL: libc::c_ulong = 0x8946;
-    const ETHTOOL_STXCSUM: u32 = 0x17;
-    let socket = std::net::UdpSocket::bind("0.0.0.0:0").context("open a socket")?;
-    // struct ethtool_value: command, data.
-    let mut value = [ETHTOOL_STXCSUM, 0];
-    // SAFETY: every field of this struct and union may be zero.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    ensure!(
-        name.len() < request.ifr_name.len(),
-        "{name}: no name of an interface"
-    );
-    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
-        *to = from.cast_signed();
-    }
-    request.ifr_ifru.ifru_data = value.as_mut_ptr().cast();
-    // SAFETY: the kernel reads and writes the two words behind the pointer, which live until the call returns.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
-    Errno::result(result)
-        .map(drop)
-        .with_context(|| format!("switch off the checksum offload of {name}"))
-}
-
-/// A message under construction.
-struct Message(Vec<u8>);
-
-impl Message {
-    fn new(kind: u16, flags: u16, fixed: &[u8]) -> Self {
-        let mut bytes = vec![0; HEADER];
-        bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
-        bytes[6..8].copy_from_slice(&(flags | REQUEST).to_ne_bytes());
-        bytes.extend_from_slice(fixed);
-        Self(bytes)
-    }
-
-    /// What stands inside an attribute: nothing but a fixed part and attributes.
-    fn bare(fixed: &[u8]) -> Self {
-        Self(fixed.to_vec())
-    }
-
-    fn attr(mut self, kind: u16, value: &[u8]) -> Self {
-        self.0
-            .extend_from_slice(&(4 + value.len() as u16).to_ne_bytes());
-        self.0.extend_from_slice(&kind.to_ne_bytes());
-        self.0.extend_from_slice(value);
-        self.0.resize(self.0.len().next_multiple_of(4), 0);
-        self
-    }
-
-    fn tail(&self) -> &[u8] {
-        &self.0
-    }
-
-    fn finish(mut self) -> Vec<u8> {
-        let length = self.0.len() as u32;
-        self.0[..4].copy_from_slice(&length.to_ne_bytes());
-        self.0
-    }
-}
-
-fn text(name: &str) -> Vec<u8> {
-    let mut bytes = name.as_bytes().to_vec();
-    bytes.push(0);
-    bytes
-}
-
-fn half(bytes: &[u8], at: usize) -> u16 {
-    let half = bytes.get(at..).and_then(|bytes| bytes.first_chunk());
-    half.map_or(0, |half| u16::from_ne_bytes(*half))
-}
-
-fn number(bytes: &[u8], at: usize) -> u32 {
-    let number = bytes.get(at..).and_then(|bytes| bytes.first_chunk());
-    number.map_or(0, |number| u32::from_ne_bytes(*number))
-}
-
-/// The attributes one after the other; a broken one ends them.
-fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    /// NLA_F_NESTED and NLA_F_NET_BYTEORDER are no part of the kind.
-    const KIND: u16 = 0x3fff;
-    std::iter::from_fn(move || {
-        let length = usize::from(half(rest, 0));
-        let value = rest.get(4..length)?;
-        let kind = half(rest, 2) & KIND;
-        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some((kind, value))
-    })
-}
-
-fn inside(nested: &[u8], wanted: u16) -> Option<&[u8]> {
-    attributes(nested)
-        .find(|(kind, _)| *kind == wanted)
-        .map(|(_, value)| value)
 }
 
 #[cfg(test)]

@@ -6,8 +6,9 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -18,7 +19,9 @@ use crate::content;
 use crate::netns::Netns;
 
 /// Connections at a time; each has a thread.
-const MOST: usize = 400;
+const MOST: usize = 2000;
+/// Enough for such a thread, and little for so many of them.
+const STACK: usize = 128 << 10;
 /// The longest body to echo.
 const LONGEST: usize = 1 << 20;
 /// The longest silence: a test keeps a connection idle for a minute.
@@ -32,24 +35,34 @@ type Open = Arc<Mutex<HashMap<u64, TcpStream>>>;
 pub struct Server {
     listener: TcpListener,
     open: Open,
+    accepted: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Server {
     /// Starts one that answers under its namespace's name.
-    pub fn start(namespace: &Netns, address: SocketAddrV4) -> Result<Self> {
+    pub fn start(namespace: &Netns, address: impl Into<SocketAddr>) -> Result<Self> {
+        let address = address.into();
         let name = namespace.name().to_string();
         let listener = namespace.run(|| {
             TcpListener::bind(address).with_context(|| format!("listen on {address} in {name}"))
         })?;
         let open = Open::default();
+        let accepted = Arc::<AtomicU64>::default();
         let (accepting, list) = (listener.try_clone()?, Arc::clone(&open));
-        let thread = std::thread::spawn(move || accept(&accepting, &list, &name));
+        let count = Arc::clone(&accepted);
+        let thread = std::thread::spawn(move || accept(&accepting, &list, &count, &name));
         Ok(Self {
             listener,
             open,
+            accepted,
             thread: Some(thread),
         })
+    }
+
+    /// Connections taken so far.
+    pub fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
     }
 }
 
@@ -72,21 +85,27 @@ fn lock(open: &Open) -> MutexGuard<'_, HashMap<u64, TcpStream>> {
 }
 
 /// Takes connections until the listener is shut down.
-fn accept(listener: &TcpListener, open: &Open, name: &str) {
+fn accept(listener: &TcpListener, open: &Open, accepted: &AtomicU64, name: &str) {
     for (number, stream) in (0..).zip(listener.incoming()) {
         let Ok(stream) = stream else { return };
+        accepted.fetch_add(1, Ordering::Relaxed);
         let Ok(copy) = stream.try_clone() else { return };
         if lock(open).len() >= MOST {
             continue; // dropped, which resets it: the client will say so
         }
         lock(open).insert(number, copy);
-        let (open, name) = (Arc::clone(open), name.to_string());
-        std::thread::spawn(move || {
-            // An error is the client's to report.
-            let _ = serve(&stream, &name);
-            let _ = stream.shutdown(Shutdown::Both);
-            lock(&open).remove(&number);
-        });
+        let (list, name) = (Arc::clone(open), name.to_string());
+        let thread = std::thread::Builder::new()
+            .stack_size(STACK)
+            .spawn(move || {
+                // An error is the client's to report.
+                let _ = serve(&stream, &name);
+                let _ = stream.shutdown(Shutdown::Both);
+                lock(&list).remove(&number);
+            });
+        if thread.is_err() {
+            lock(open).remove(&number);
+        }
     }
 }
 

@@ -8,91 +8,49 @@
 //!              +------------------------------+------ br0, in sw ---+-------------------+
 //! ```
 //!
-//! NET is 10.0.0 unless asked otherwise. Behind a router h1 is 10.1.0.1 and hangs on `r`, whose bridge
-//! side is NET.254, …:00:fe. Offloads stay as the kernel sets them.
+//! NET is 10.0.0 unless asked otherwise. Offloads stay as the kernel sets them. Behind a router h1 is 10.1.0.1 and h3
+//! 10.2.0.3; the router's bridge side is NET.254, …:00:fe, or NET.253 for h3. Behind two, the hop between them is
+//! narrow. With VLANs a namespace `tr` on the balancer's wire puts the tags in and takes them out.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
-use std::sync::atomic::{AtomicU8, Ordering};
+mod counters;
+mod net;
+mod plan;
+mod wire;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
-use crate::netns::Netns;
-use crate::rtnl::{self, Change, Port, Xdp};
+use crate::netns::{Families, Netns};
+use crate::rtnl::{self, Port, Rtnl, Xdp};
 use crate::server::Server;
+use crate::tags::Trunk;
 use crate::xdp::{self, Stub};
+
+pub use counters::check_checksums;
+pub use net::{Family, Net, mac};
+pub use plan::{Mode, NARROW, Place, Plan};
 
 /// The port that the servers listen on, as in the tutorial.
 pub const PORT: u16 = 8000;
-
-/// How the program is attached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// In veth's driver; the peer gets the program without which frames are lost (facts.md §2).
-    Native,
-    /// In the network stack.
-    Generic,
-}
-
-impl Mode {
-    /// Both.
-    pub const ALL: [Mode; 2] = [Mode::Generic, Mode::Native];
-
-    /// The word after `--xdp-mode`.
-    pub fn word(self) -> &'static str {
-        match self {
-            Mode::Native => "native",
-            Mode::Generic => "generic",
-        }
-    }
-}
-
-/// Where the client stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// On the bridge, like everyone else.
-    Local,
-    /// In another subnet, behind a router.
-    Routed,
-}
-
-/// What to build.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    /// The first three bytes of every address but the routed client's.
-    pub net: [u8; 3],
-    /// Addresses of the client; the first is the tutorial's, the others begin at .101.
-    pub clients: u8,
-    /// Where the client stands.
-    pub place: Place,
-}
-
-impl Default for Plan {
-    fn default() -> Self {
-        Self {
-            net: [10, 0, 0],
-            clients: 1,
-            place: Place::Local,
-        }
-    }
-}
-
-impl Plan {
-    /// With a net that no other test has, so that what is found in the kernel with its addresses is this test's.
-    pub fn apart() -> Self {
-        static COUNTER: AtomicU8 = AtomicU8::new(0);
-        let ours = 64 + (std::process::id() % 128) as u8;
-        Self {
-            net: [10, ours, COUNTER.fetch_add(1, Ordering::Relaxed)],
-            ..Self::default()
-        }
-    }
-}
+/// The number of the balancer's host.
+pub const LB: u8 = 10;
+/// The number of the service address that is nobody's own.
+pub const VIP: u8 = 20;
+/// Where clients and backends behind routers are.
+const FAR: [Net; 2] = [Net([10, 1, 0]), Net([10, 2, 0])];
+/// The net between two routers, for each.
+const HOP: [Net; 2] = [Net([10, 3, 0]), Net([10, 4, 0])];
+/// The routers' numbers on the bridge.
+const GATE: [u8; 2] = [254, 253];
 
 /// The network, up and forwarding.
 #[derive(Debug)]
 pub struct Topology {
     plan: Plan,
+    /// Puts frames into VLANs; it goes before its namespace does.
+    trunk: Option<Trunk>,
     /// The clients' namespace, h1.
     pub clients: Netns,
     /// The bridge's, sw.
@@ -101,7 +59,8 @@ pub struct Topology {
     pub lb: Netns,
     /// The servers', h2 and h3.
     pub backends: [Netns; 2],
-    router: Option<Netns>,
+    /// The client's and the second backend's, the one on the bridge first.
+    routers: [Vec<Netns>; 2],
 }
 
 impl Topology {
@@ -112,77 +71,86 @@ impl Topology {
 
     /// Another one.
     pub fn build(plan: Plan) -> Result<Self> {
-        let topology = Self {
-            clients: Netns::new("h1")?,
+        let host = |name| Netns::with(name, plan.families);
+        let mut topology = Self {
+            clients: host("h1")?,
             bridge: Netns::new("sw")?,
-            lb: Netns::new("lb")?,
-            backends: [Netns::new("h2")?, Netns::new("h3")?],
-            router: match plan.place {
-                Place::Local => None,
-                Place::Routed => Some(Netns::new("r")?),
-            },
+            lb: host("lb")?,
+            backends: [host("h2")?, host("h3")?],
+            routers: [Vec::new(), Vec::new()],
+            trunk: None,
             plan,
         };
         topology.wire()?;
-        topology.wait_until_forwarding()?;
+        topology.wait_until_forwarding(4)?;
         Ok(topology)
     }
 
-    fn wire(&self) -> Result<()> {
-        self.bridge.wire(|rtnl| {
-            rtnl.bridge("br0")?;
-            rtnl.set("br0", Change::Up)
-        })?;
-        self.pair("veth2", &self.backends[0], "veth3", 2)?;
-        self.pair("veth4", &self.backends[1], "veth5", 3)?;
-        self.pair("veth7", &self.lb, "veth6", 10)?;
-        let Some(router) = &self.router else {
-            self.pair("veth1", &self.clients, "veth0", 1)?;
-            return self.more_clients(self.plan.net);
-        };
-        self.pair("veth1", router, "veth8", 0xfe)?;
-        router.run(|| Ok(std::fs::write("/proc/sys/net/ipv4/ip_forward", "1")?))?;
-        let gateway = Ipv4Addr::new(10, 1, 0, 254);
-        router.wire(|rtnl| {
-            rtnl.veth("veth9", "veth0", self.clients.handle())?;
-            rtnl.address("veth9", gateway, 24)?;
-            rtnl.set("veth9", Change::Up)
-        })?;
-        self.clients.wire(|rtnl| {
-            rtnl.set("veth0", Change::Mac([0xde, 0xad, 0xbe, 0xef, 1, 1]))?;
-            rtnl.address("veth0", Ipv4Addr::new(10, 1, 0, 1), 24)?;
-            rtnl.set("veth0", Change::Up)?;
-            rtnl.default_route(gateway)
-        })?;
-        self.more_clients([10, 1, 0])
+    /// Another host on the bridge, with a device `eth`. It lives no longer than what holds it.
+    pub fn guest(&self, number: u8) -> Result<Netns> {
+        let guest = Netns::with("guest", self.plan.families)?;
+        self.on_bridge(&format!("guest{number}"), &guest, "eth", number)?;
+        self.wait_until_forwarding(5)?;
+        Ok(guest)
     }
 
-    /// A veth pair from the bridge to a host, made in the two namespaces themselves.
-    fn pair(&self, port: &str, host: &Netns, device: &str, number: u8) -> Result<()> {
-        self.bridge.wire(|rtnl| {
-            rtnl.veth(port, device, host.handle())?;
-            rtnl.set(port, Change::Master("br0"))?;
-            rtnl.set(port, Change::Up)
-        })?;
-        // The tutorial's MACs carry the address's decimal digits: .10 is …:00:10.
-        let mac = if number == 10 { 0x10 } else { number };
-        host.wire(|rtnl| {
-            rtnl.set(device, Change::Mac([0xde, 0xad, 0xbe, 0xef, 0, mac]))?;
-            rtnl.address(device, self.address(number), 24)?;
-            rtnl.set(device, Change::Up)
-        })
+    /// The router on the bridge that the client (0) or the second backend (1) is behind.
+    pub fn router(&self, side: usize) -> Option<&Netns> {
+        self.routers.get(side)?.first()
     }
 
-    fn more_clients(&self, [a, b, c]: [u8; 3]) -> Result<()> {
-        self.clients.wire(|rtnl| {
-            (1..self.plan.clients).try_for_each(|number| {
-                rtnl.address("veth0", Ipv4Addr::new(a, b, c, 100 + number), 24)
-            })
+    /// Every host learns the way to those who stand behind routers. Without that only who sits there knows the way back.
+    pub fn know_the_ways(&self) -> Result<()> {
+        let on_bridge = |place, host| (place == Place::Local).then_some(host);
+        for side in [0, 1]
+            .into_iter()
+            .filter(|side| !self.routers[*side].is_empty())
+        {
+            let hosts = [
+                Some(&self.lb),
+                Some(&self.backends[0]),
+                on_bridge(self.plan.second, &self.backends[1]),
+                on_bridge(self.plan.place, &self.clients),
+                self.routers[1 - side].first(),
+            ];
+            for host in hosts.into_iter().flatten() {
+                host.wire(|rtnl| self.way(rtnl, FAR[side], self.net(), GATE[side]))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The balancer's host gets the address that is nobody's own, [`VIP`], and answers for it on the wire.
+    pub fn hold_vip(&self) -> Result<()> {
+        self.lb.wire(|rtnl| self.whole(rtnl, "veth6", VIP))
+    }
+
+    /// The backends hold it too, and answer for it to nobody: packets that reach them are theirs, whoever sent them on.
+    pub fn return_directly(&self) -> Result<()> {
+        for backend in &self.backends {
+            backend.sysctl(&[
+                ("net/ipv4/conf/all/arp_ignore", "1"),
+                ("net/ipv4/conf/all/arp_announce", "2"),
+            ])?;
+            // A neighbour solicitation is answered by the device that has the address, and lo is none of the wire's.
+            backend.wire(|rtnl| self.whole(rtnl, "lo", VIP))?;
+        }
+        Ok(())
+    }
+
+    /// An address alone, without its net.
+    fn whole(&self, rtnl: &Rtnl, device: &str, number: u8) -> Result<()> {
+        self.each(|family| {
+            let prefix = match family {
+                Family::V4 => 32,
+                Family::V6 => 128,
+            };
+            rtnl.address(device, self.host(family, number), prefix)
         })
     }
 
     /// Until the ports forward a frame can be lost, and with it the seconds until TCP sends it again.
-    fn wait_until_forwarding(&self) -> Result<()> {
+    fn wait_until_forwarding(&self, ports: usize) -> Result<()> {
         let end = Instant::now() + Duration::from_secs(10);
         loop {
             let devices = self.bridge.devices()?;
@@ -190,25 +158,69 @@ impl Topology {
                 .iter()
                 .filter(|device| device.port == Some(Port::Forwarding))
                 .count();
-            if forwarding == 4 {
+            if forwarding == ports {
                 return Ok(());
             }
             ensure!(
                 Instant::now() < end,
-                "br0: {forwarding} of 4 ports forward after 10 s: {devices:?}"
+                "br0: {forwarding} of {ports} ports forward after 10 s: {devices:?}"
             );
             std::thread::sleep(Duration::from_millis(10));
         }
     }
 
-    fn net(&self, host: u8) -> [u8; 4] {
-        let [a, b, c] = self.plan.net;
-        [a, b, c, host]
+    /// The families that hosts have addresses of.
+    pub fn families(&self) -> &'static [Family] {
+        match self.plan.families {
+            Families::V4 => &[Family::V4],
+            Families::Both => &Family::ALL,
+        }
     }
 
-    /// The address of a host in the net.
+    fn net(&self) -> Net {
+        Net(self.plan.net)
+    }
+
+    fn clients_net(&self) -> Net {
+        match self.plan.place {
+            Place::Local => self.net(),
+            Place::Routed | Place::Narrow => FAR[0],
+        }
+    }
+
+    /// The IPv4 address of a host on the bridge.
     pub fn address(&self, host: u8) -> Ipv4Addr {
-        Ipv4Addr::from(self.net(host))
+        let [a, b, c] = self.plan.net;
+        Ipv4Addr::new(a, b, c, host)
+    }
+
+    /// An address of a host on the bridge.
+    pub fn host(&self, family: Family, number: u8) -> IpAddr {
+        self.net().host(family, number)
+    }
+
+    /// The first client's address.
+    pub fn client(&self, family: Family) -> IpAddr {
+        self.clients_net().host(family, 1)
+    }
+
+    /// The address of h2 or h3, wherever it stands.
+    pub fn backend(&self, family: Family, index: usize) -> IpAddr {
+        match (index, self.plan.second) {
+            (0, _) => self.host(family, 2),
+            (_, Place::Local) => self.host(family, 3),
+            (_, Place::Routed | Place::Narrow) => FAR[1].host(family, 3),
+        }
+    }
+
+    /// The device of h2 or h3.
+    pub fn backend_device(index: usize) -> &'static str {
+        if index == 0 { "veth3" } else { "veth5" }
+    }
+
+    /// The service address [`VIP`] with a port.
+    pub fn vip(&self, family: Family, port: u16) -> SocketAddr {
+        SocketAddr::new(self.host(family, VIP), port)
     }
 
     /// Where clients connect to.
@@ -221,12 +233,9 @@ impl Topology {
         SocketAddrV4::new(self.address(if index == 0 { 2 } else { 3 }), PORT)
     }
 
-    /// The clients' addresses.
+    /// The clients' IPv4 addresses.
     pub fn client_addresses(&self) -> Vec<Ipv4Addr> {
-        let [a, b, c] = match self.plan.place {
-            Place::Local => self.plan.net,
-            Place::Routed => [10, 1, 0],
-        };
+        let [a, b, c] = self.clients_net().0;
         (0..self.plan.clients)
             .map(|number| Ipv4Addr::new(a, b, c, if number == 0 { 1 } else { 100 + number }))
             .collect()
@@ -245,7 +254,13 @@ impl Topology {
     pub fn stub(&self, mode: Mode) -> Result<Option<Stub>> {
         match mode {
             Mode::Generic => Ok(None),
-            Mode::Native => xdp::Stub::attach(&self.bridge, "veth7").map(Some),
+            Mode::Native => {
+                let (namespace, device) = match &self.trunk {
+                    Some(trunk) => trunk.peer(),
+                    None => (&self.bridge, "veth7"),
+                };
+                Stub::attach(namespace, device).map(Some)
+            }
         }
     }
 
@@ -255,20 +270,11 @@ impl Topology {
         namespace.run(|| rtnl::transmit_checksums_off(device))
     }
 
-    /// An error when a client or server has thrown a segment away for its checksum.
+    /// An error when a client or server has thrown a packet away for its checksum.
     pub fn check_checksums(&self) -> Result<()> {
-        for namespace in [&self.clients, &self.backends[0], &self.backends[1]] {
-            // Not /proc/net: that is the network of the process's first thread.
-            let path = "/proc/thread-self/net/snmp";
-            let text = namespace.run(|| std::fs::read_to_string(path).context(path))?;
-            let wrong = tcp_counter(&text, "InCsumErrors").context(path)?;
-            ensure!(
-                wrong == 0,
-                "{}: {wrong} segments with a wrong checksum",
-                namespace.name()
-            );
-        }
-        Ok(())
+        [&self.clients, &self.backends[0], &self.backends[1]]
+            .into_iter()
+            .try_for_each(check_checksums)
     }
 
     /// The seed's arguments: interface, two backends with their MACs.
@@ -302,26 +308,5 @@ impl Topology {
     pub fn check_nothing_left(&self) -> Result<()> {
         self.check_detached()?;
         xdp::check_unloaded(self.address(2))
-    }
-}
-
-/// A counter of the two lines `Tcp:` in /proc/net/snmp: names, then numbers.
-pub fn tcp_counter(text: &str, name: &str) -> Option<u64> {
-    let mut lines = text.lines().filter_map(|line| line.strip_prefix("Tcp: "));
-    let (names, numbers) = (lines.next()?, lines.next()?);
-    let column = names.split(' ').position(|word| word == name)?;
-    numbers.split(' ').nth(column)?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counters_stand_below_their_names() {
-        let text = "Ip: A B\nIp: 1 2\nTcp: InSegs InCsumErrors\nTcp: -1 7\n";
-        assert_eq!(tcp_counter(text, "InCsumErrors"), Some(7));
-        assert_eq!(tcp_counter(text, "OutRsts"), None);
-        assert_eq!(tcp_counter("Tcp: A\n", "A"), None);
     }
 }

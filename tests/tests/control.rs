@@ -109,7 +109,7 @@ fn one_port_of_the_interfaces_address() -> Result<()> {
         // Every other port is the host's own.
         let answer = Connection::open(&topology.clients, own)?.get(3000)?;
         ensure!(
-            answer.backend == "lb" && *answer.peer.ip() == topology.address(1),
+            answer.backend == "lb" && answer.peer.ip() == topology.address(1),
             "{answer:?}"
         );
     }
@@ -130,7 +130,7 @@ fn a_service_address_of_its_own() -> Result<()> {
         for _ in 0..10 {
             let mut connection = Connection::open(&topology.clients, service)?;
             let answer = connection.get(3000)?;
-            ensure!(*answer.peer.ip() == topology.address(10), "{answer:?}");
+            ensure!(answer.peer.ip() == topology.address(10), "{answer:?}");
             connection.echo(3000)?;
         }
     }

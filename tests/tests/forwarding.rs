@@ -1,7 +1,6 @@
 //! Real TCP connections through the real command: what the balancer must survive.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -219,7 +218,7 @@ fn a_client_behind_a_router() -> Result<()> {
                 Connection::open_from(&topology.clients, topology.service(), from)?;
             for length in [0, 1, 1459, 1460, 1461, 100_000] {
                 let answer = connection.get(length)?;
-                ensure!(*answer.peer.ip() == topology.address(10), "{answer:?}");
+                ensure!(answer.peer.ip() == topology.address(10), "{answer:?}");
                 connection.echo(length)?;
             }
         }
@@ -254,7 +253,7 @@ fn clients_with_the_same_source_port() -> Result<()> {
         let mut open = Vec::new();
         for from in topology.client_addresses() {
             let options = Options {
-                from: Some(SocketAddrV4::new(from, 40_000)),
+                from: Some((from, 40_000).into()),
                 ..Options::default()
             };
             let mut connection =
@@ -285,7 +284,7 @@ fn a_source_port_used_again_at_once() -> Result<()> {
     in_both_modes(&Plan::default(), |topology, _| {
         for _ in 0..20 {
             let options = Options {
-                from: Some(SocketAddrV4::new(topology.address(1), 41_000)),
+                from: Some((topology.address(1), 41_000).into()),
                 ..Options::default()
             };
             let mut connection =

@@ -145,7 +145,7 @@ fn both(topology: &Topology) -> Result<Vec<Connection>> {
         let mut connection = Connection::open(&topology.clients, topology.service())?;
         let answer = connection.get(1)?;
         ensure!(
-            *answer.peer.ip() == topology.address(10),
+            answer.peer.ip() == topology.address(10),
             "a server saw {} and not the balancer",
             answer.peer
         );

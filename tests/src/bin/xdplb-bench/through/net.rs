@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use xdplb_tests::netns::Netns;
 use xdplb_tests::rtnl::{self, Change, Port};
-use xdplb_tests::topology::tcp_counter;
+use xdplb_tests::topology::check_checksums;
 
 /// The port that the servers and the balancers listen on.
 pub const PORT: u16 = 8000;
@@ -147,13 +147,7 @@ impl Net {
     /// An error when a client or server has thrown a segment away for its checksum.
     pub fn check_checksums(&self) -> Result<()> {
         for host in [&self.client].into_iter().chain(&self.servers) {
-            // Not /proc/net: that is the network of the process's first thread.
-            let path = "/proc/thread-self/net/snmp";
-            let text = host
-                .netns
-                .run(|| std::fs::read_to_string(path).context(path))?;
-            let wrong = tcp_counter(&text, "InCsumErrors").context(path)?;
-            ensure!(wrong == 0, "{wrong} segments with a wrong checksum");
+            check_checksums(&host.netns)?;
         }
         Ok(())
     }
