@@ -1,12 +1,12 @@
 //! The balancer: parse, classify, pick, rewrite, transmit.
 
-use crate::abi::{Be16, Direction, FlowKey, MacWords, Seen, protocol};
+use crate::abi::{Be16, Direction, FlowKey, MacWords, Seen, backend, protocol};
 use crate::counters::{Reason, Verdict};
 use crate::family::{Family, V4, V6};
 use crate::flow::{self, Hop, Slot};
 use crate::index::{Found, Hash};
 use crate::open::Answer;
-use crate::packet::{Ethernet, Extension, Frame, Ipv4, Ipv6, Packet, Transport, Vlan, parse};
+use crate::packet::{Ethernet, Extension, Frame, Ipv4, Ipv6, Packet, Transport, Vlan, opens, parse};
 use crate::state::State;
 use crate::watch::{Tell, told};
 use crate::world::{Line, World};
@@ -422,7 +422,8 @@ fn packet<F: Family, T: Transport, W: World>(
                 told(world, Tell::Unknown, 0);
                 return Ok(Step::New);
             };
-            let goes_on = goes_on(world, &hop);
+            let asks_anew = opens(T::flags(packet.header));
+            let goes_on = goes_on(world, &hop, asks_anew);
             if !goes_on || hop.is_tunnelled() {
                 keep(world, &packet, hash, bytes);
             }
@@ -432,7 +433,7 @@ fn packet<F: Family, T: Transport, W: World>(
             };
             told(world, tell, u64::from(hop.slot.index));
             if !goes_on {
-                return Ok(interrupted(world, &hop));
+                return Ok(interrupted(world, &hop, asks_anew));
             }
             (hop, reason)
         }
@@ -440,23 +441,30 @@ fn packet<F: Family, T: Transport, W: World>(
     send(world, &frame, &packet, &hop, reason, bytes)
 }
 
-/// Whether a flow's backend still is there for its packets.
+/// Whether a flow's backend still is there for its packets. A drained one is there for all but a connection that opens
+/// anew with the addresses and ports of a closed one.
 #[inline(always)]
-fn goes_on<W: World>(world: &W, hop: &Hop) -> bool {
-    hop.direction == Direction::Reply || service::up(world, hop.backend).is_some()
+fn goes_on<W: World>(world: &W, hop: &Hop, asks_anew: bool) -> bool {
+    if hop.direction == Direction::Reply {
+        return true;
+    }
+    let Some(backend) = service::up(world, hop.backend) else {
+        return false;
+    };
+    !(asks_anew && State::closed(hop.state) && backend.flags & backend::DRAINING != 0)
 }
 
-/// A client's packet whose flow's backend is down or gone: a NAT'ed TCP connection cannot go on; anything else begins
-/// anew elsewhere.
+/// A client's packet whose flow cannot go on to its backend: a NAT'ed TCP connection that is under way ends, anything else
+/// begins anew elsewhere.
 #[inline(always)]
-fn interrupted<W: World>(world: &W, hop: &Hop) -> Step {
+fn interrupted<W: World>(world: &W, hop: &Hop, asks_anew: bool) -> Step {
     if !world.dry() {
         flow::close(world, &hop.slot);
     }
-    if hop.state & (State::ONE_WAY | State::UDP) == 0 {
-        Step::Reset(Reason::BackendDown, Reason::NoBackend)
-    } else {
+    if asks_anew || hop.state & (State::ONE_WAY | State::UDP) != 0 {
         Step::New
+    } else {
+        Step::Reset(Reason::BackendDown, Reason::NoBackend)
     }
 }
 

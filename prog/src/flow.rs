@@ -162,6 +162,8 @@ pub struct Hop {
     pub client_mac: u64,
     /// The state before this packet.
     pub state: u32,
+    /// The record's generation: another one, and it is of another flow.
+    generation: u32,
     /// Its record.
     pub slot: Slot,
     /// Which way it travels.
@@ -214,6 +216,7 @@ pub fn hop<F: Family, W: World>(world: &W, found: &Found) -> Option<Hop> {
         backend: slot.backend(),
         client_mac: slot.client_mac(),
         state: slot.state(),
+        generation,
         slot,
         direction,
     };
@@ -273,8 +276,9 @@ pub fn note<W: World>(world: &W, hop: &Hop, seen: u8, source_mac: MacWords) {
     if seen & flags::RST != 0 {
         state |= State::RESET;
     }
-    // Written only when changed, so that a busy connection's line stays clean in every cache.
-    if state != before {
+    // Written only when changed, so that a busy connection's line stays clean in every cache; and not into the record of a flow
+    // that has taken this one's place meanwhile.
+    if state != before && slot.generation() == hop.generation {
         slot.set_state(state);
     }
     let now = world.now();
