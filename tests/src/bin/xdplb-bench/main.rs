@@ -9,6 +9,7 @@ mod figures;
 mod packets;
 mod restore;
 mod start;
+mod tables;
 mod through;
 mod toolchain;
 
@@ -20,7 +21,7 @@ use xdplb_tests::balancer;
 use xdplb_tests::netns::Netns;
 
 /// The tables, in the order in which they are printed.
-const PARTS: [&str; 4] = ["packets", "start", "http", "toolchain"];
+const PARTS: [&str; 5] = ["packets", "tables", "start", "http", "toolchain"];
 
 fn main() -> ExitCode {
     match bench() {
@@ -57,6 +58,7 @@ fn bench() -> Result<()> {
     for name in PARTS.into_iter().filter(wanted) {
         let table = match name {
             "packets" => Netns::new("lb")?.run(|| packets::report(&twin))?,
+            "tables" => tables::report()?,
             "start" => start::report(&binary)?,
             "http" => through::report(&limit)?,
             _ => toolchain::report(&binary.with_file_name("xdplb-ld"), &binary)?,
