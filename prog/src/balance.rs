@@ -6,7 +6,9 @@ use crate::family::{Family, V4, V6};
 use crate::flow::{self, Hop, Slot};
 use crate::index::{Found, Hash};
 use crate::open::Answer;
-use crate::packet::{Ethernet, Extension, Frame, Ipv4, Ipv6, Packet, Transport, Vlan, opens, parse};
+use crate::packet::{
+    Ethernet, Extension, Frame, Ipv4, Ipv6, Packet, Transport, Vlan, opens, parse,
+};
 use crate::state::State;
 use crate::watch::{Tell, told};
 use crate::world::{Line, World};
@@ -476,7 +478,12 @@ fn known<F: Family, W: World>(world: &W, key: &FlowKey, hash: Hash) -> Option<Ho
 
 /// Puts the packet where functions of their own find it.
 #[inline(always)]
-pub fn keep<F: Family, T: Transport, W: World>(world: &W, packet: &Packet<'_, F, T>, hash: Hash, bytes: u64) {
+pub fn keep<F: Family, T: Transport, W: World>(
+    world: &W,
+    packet: &Packet<'_, F, T>,
+    hash: Hash,
+    bytes: u64,
+) {
     let seen = world.seen();
     if seen.is_null() {
         return;
@@ -556,11 +563,7 @@ fn direct<F: Family, T: Transport, W: World>(
         return Err(Reason::NoRoute);
     }
     rewrite::complete(world, frame, packet)?;
-    rewrite::macs(
-        packet.ethernet,
-        MacWords::unpack(mac),
-        world.balancer_mac(),
-    );
+    rewrite::macs(packet.ethernet, MacWords::unpack(mac), world.balancer_mac());
     told(world, Tell::Sent, mac);
     world.count_backend(backend, reason, bytes);
     Ok(Step::Done(reason))

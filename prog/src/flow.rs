@@ -239,10 +239,8 @@ pub fn note<W: World>(world: &W, hop: &Hop, seen: u8, source_mac: MacWords) {
         Direction::Request => {
             if opens(seen) && State::closed(state) {
                 // The client opens its old port again.
-                const KEPT: u32 = State::CLIENT_DEFERS
-                    | State::BACKEND_DEFERS
-                    | State::ONE_WAY
-                    | State::ROUTED;
+                const KEPT: u32 =
+                    State::CLIENT_DEFERS | State::BACKEND_DEFERS | State::ONE_WAY | State::ROUTED;
                 state = State::OPEN | state & KEPT;
             } else if state & State::ONE_WAY != 0 {
                 // The backend's half is not seen. What follows the SYN answers it.
@@ -379,7 +377,11 @@ pub fn claim<W: World>(world: &W) -> Result<Slot, NoSlot> {
 fn far(start: u32, slots: u32) -> u32 {
     const RATIO: u64 = 0x9e37_79b9;
     let next = start.wrapping_add(((u64::from(slots) * RATIO) >> 32) as u32);
-    if next >= slots { next.wrapping_sub(slots) } else { next }
+    if next >= slots {
+        next.wrapping_sub(slots)
+    } else {
+        next
+    }
 }
 
 /// Where the next window begins: so that it fits into the table, if the table is that long.

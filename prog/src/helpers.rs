@@ -209,7 +209,10 @@ impl<const BYTES: usize> Ring<BYTES> {
     /// Copies a record into it; a full ring loses it.
     #[inline(always)]
     pub fn put<T>(&self, record: &T) {
-        let (ring, data) = (core::ptr::from_ref(self).cast(), core::ptr::from_ref(record).cast());
+        let (ring, data) = (
+            core::ptr::from_ref(self).cast(),
+            core::ptr::from_ref(record).cast(),
+        );
         // SAFETY: the size is the record's.
         unsafe { ringbuf_output(ring, data, size_of::<T>() as u64, 0) };
     }

@@ -16,9 +16,7 @@ use crate::counters::Reason;
 use crate::family::{Family, HOPS, addresses};
 use crate::flow::{self, Hop};
 use crate::index::Hash;
-use crate::packet::{
-    Checksum, Ethernet, Frame, Icmp, PortsHeader, checksum_at,
-};
+use crate::packet::{Checksum, Ethernet, Frame, Icmp, PortsHeader, checksum_at};
 use crate::state::State;
 use crate::watch::{Tell, told};
 use crate::world::World;

@@ -10,8 +10,8 @@ use xdplb_prog::abi::{
 };
 use xdplb_prog::balance::balance;
 use xdplb_prog::counters::Reason;
-use xdplb_prog::world::Limit;
 use xdplb_prog::helpers::{Map, Ring, frame, map_type, xdp_md};
+use xdplb_prog::world::Limit;
 
 use kernel::Kernel;
 

@@ -61,7 +61,16 @@ pub fn hash(key: &FlowKey) -> u32 {
     let high = |word: u64| (word >> 32) as u32;
     let ports = key.ports.word().to_le();
     let words = [
-        a as u32, high(a), b as u32, high(b), c as u32, high(c), d as u32, high(d), ports, key.kind.0,
+        a as u32,
+        high(a),
+        b as u32,
+        high(b),
+        c as u32,
+        high(c),
+        d as u32,
+        high(d),
+        ports,
+        key.kind.0,
     ];
     xxh32(&words, 0)
 }
@@ -108,14 +117,18 @@ mod tests {
             seed.wrapping_add(PRIME_5)
         } else {
             let turned = lanes.iter().zip([1, 7, 12, 18]);
-            turned.fold(0u32, |sum, (lane, by)| sum.wrapping_add(lane.rotate_left(by)))
+            turned.fold(0u32, |sum, (lane, by)| {
+                sum.wrapping_add(lane.rotate_left(by))
+            })
         };
         hash = hash.wrapping_add(input.len() as u32);
         let words = rest.chunks_exact(4);
         let bytes = words.remainder();
         for word in words {
             let word = u32::from_le_bytes([word[0], word[1], word[2], word[3]]);
-            hash = hash.wrapping_add(word.wrapping_mul(PRIME_3)).rotate_left(17);
+            hash = hash
+                .wrapping_add(word.wrapping_mul(PRIME_3))
+                .rotate_left(17);
             hash = hash.wrapping_mul(PRIME_4);
         }
         for byte in bytes {

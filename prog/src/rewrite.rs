@@ -159,10 +159,7 @@ fn translated<F: Family, T: Transport, W: World>(
         // Either way the sum of the packet, with the pseudo-header's in that field, is what the
         // checksum has to be.
         let sum = sum(world, frame, packet).ok_or(Reason::ChecksumTooLong)?;
-        return Ok(shown(
-            T::UDP,
-            change.apply(Be16::from_word(!sum.fold())),
-        ));
+        return Ok(shown(T::UDP, change.apply(Be16::from_word(!sum.fold()))));
     }
     // A deferred one in 65,536 looks complete, too, so once is enough: who defers, defers always.
     if !hop.defers() {
@@ -178,7 +175,11 @@ fn translated<F: Family, T: Transport, W: World>(
 }
 
 #[inline(always)]
-fn sum<F: Family, T: Transport, W: World>(world: &W, frame: &Frame<'_>, packet: &Packet<'_, F, T>) -> Option<Sum> {
+fn sum<F: Family, T: Transport, W: World>(
+    world: &W,
+    frame: &Frame<'_>,
+    packet: &Packet<'_, F, T>,
+) -> Option<Sum> {
     world.sum(frame, packet.l4, packet.length)
 }
 

@@ -1,6 +1,6 @@
 //! Whose service a packet asks for, and which backend a new flow of it gets.
 
-use crate::abi::{Backend, Be16, BLOCK, FlowKey, Service, ServiceKey, backend};
+use crate::abi::{BLOCK, Backend, Be16, FlowKey, Service, ServiceKey, backend};
 use crate::watch::{Tell, told};
 use crate::world::World;
 

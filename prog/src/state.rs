@@ -153,7 +153,10 @@ mod tests {
             (State::OPEN | State::UDP, DATAGRAM_SECONDS),
             (confirmed | State::UDP, STREAM_SECONDS),
         ] {
-            assert!(lives(state, seconds) && !lives(state, seconds + 1), "{state:#b}");
+            assert!(
+                lives(state, seconds) && !lives(state, seconds + 1),
+                "{state:#b}"
+            );
         }
     }
 }

@@ -43,7 +43,13 @@ impl<'d, 'a> Daemon<'d, 'a> {
     /// Serves until a signal ends it; the balancer is still at its place then.
     pub(super) fn serve(self, stop: &Stop, _lock: &InterfaceLock) -> Result<Attachment<'a>> {
         stop.wait().context("wait for a signal")?;
-        let _ = (self.ground, self.device, self.source, self.config, self.trace);
+        let _ = (
+            self.ground,
+            self.device,
+            self.source,
+            self.config,
+            self.trace,
+        );
         Ok(self.attachment)
     }
 }

@@ -88,7 +88,15 @@ pub(super) fn print(
     let trace = if args.trace { Trace::On } else { Trace::Off };
     let (occupant, macs) = (Occupant::Nothing, HashMap::new());
     let states = States::OfRunning;
-    let next = next::decide(ground, device, &read.config, trace, &states, &occupant, &macs)?;
+    let next = next::decide(
+        ground,
+        device,
+        &read.config,
+        trace,
+        &states,
+        &occupant,
+        &macs,
+    )?;
     let order = Order {
         device,
         settings: &next.settings,
@@ -171,7 +179,10 @@ impl DryRun {
             format!("Balancer {} {}", self.balancer.join(" "), self.balancer_mac),
         ];
         for service in &self.services {
-            lines.push(format!("Service {}, mode {}", service.service, service.mode));
+            lines.push(format!(
+                "Service {}, mode {}",
+                service.service, service.mode
+            ));
             lines.extend(service.backends.iter().map(PlannedBackend::text));
         }
         lines.push(format!("Types (BTF): {}", self.btf_types));
@@ -310,7 +321,9 @@ mod tests {
             kind: crate::balancer::mode::Device::Other,
         };
         let backends = simple::parse_words(&["10.0.0.2", "10.0.0.3", "weight=2"]).unwrap();
-        let config = backends.into_config("10.0.0.10:80".parse().unwrap()).unwrap();
+        let config = backends
+            .into_config("10.0.0.10:80".parse().unwrap())
+            .unwrap();
         let next = next::decide(
             &ground,
             &device,

@@ -3,10 +3,10 @@
 //! takes scalars and the context, and returns a scalar (Documentation/bpf/verifier.rst).
 
 use xdplb_prog::abi::{self, Event, SNAP};
+use xdplb_prog::balance::{Place, Step};
 use xdplb_prog::counters::Reason;
 use xdplb_prog::family::{V4, V6};
 use xdplb_prog::helpers::{self, xdp_md};
-use xdplb_prog::balance::{Place, Step};
 use xdplb_prog::packet::{OverTcp, OverUdp, l3_bounded, l4_bounded};
 use xdplb_prog::watch::{self, Tell};
 use xdplb_prog::{balance, flow, icmp, open, reset, route, tunnel};
@@ -213,9 +213,8 @@ fn passes(event: &Event, reason: u32) -> bool {
     let mask = [setting!(FILTER_MASK[0]), setting!(FILTER_MASK[1])];
     if mask != [0; 2] {
         let wanted = [setting!(FILTER_ADDR[0]), setting!(FILTER_ADDR[1])];
-        let differs = |addr: [u64; 2]| {
-            (addr[0] & mask[0]) ^ wanted[0] | (addr[1] & mask[1]) ^ wanted[1]
-        };
+        let differs =
+            |addr: [u64; 2]| (addr[0] & mask[0]) ^ wanted[0] | (addr[1] & mask[1]) ^ wanted[1];
         let key = &event.key;
         let sent = &event.sent;
         if differs(key.saddr.0) != 0

@@ -52,12 +52,18 @@ fn addresses<F: Family>(context: *const xdp_md, line: u32, l3: u32) {
     let Some(ip) = ip else { return };
     let source = u64::from(F::source(ip).last().get());
     let destination = u64::from(F::destination(ip).last().get());
-    let (from, to) = (ethernet.source.get().words(), ethernet.destination.get().words());
+    let (from, to) = (
+        ethernet.source.get().words(),
+        ethernet.destination.get().words(),
+    );
     if line == HEADERS {
         print(b"Received Source IP: 0x%x\0", &[source]);
         print(b"Received Destination IP: 0x%x\0", &[destination]);
         print(b"Received Source MAC: %x:%x:%x:%x:%x:%x\0", &octets(from));
-        print(b"Received Destination MAC: %x:%x:%x:%x:%x:%x\0", &octets(to));
+        print(
+            b"Received Destination MAC: %x:%x:%x:%x:%x:%x\0",
+            &octets(to),
+        );
     } else {
         print(
             b"Redirecting packet to new IP 0x%x from IP 0x%x\0",

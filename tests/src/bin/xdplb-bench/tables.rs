@@ -23,7 +23,12 @@ const FILE: (u32, u32) = (10_000, 10);
 
 /// The table.
 pub fn report() -> Result<String> {
-    let mut table = Table::new(["Maglev, 65,537 slots", "build", "max/mean", "others that move"]);
+    let mut table = Table::new([
+        "Maglev, 65,537 slots",
+        "build",
+        "max/mean",
+        "others that move",
+    ]);
     let mut worst = (0.0f64, 0.0f64, 0.0f64);
     for count in COUNTS {
         let members: Vec<Member> = (0..count).map(member).collect();
@@ -43,12 +48,30 @@ pub fn report() -> Result<String> {
     let (services, backends) = FILE;
     let text = file(services, backends);
     let config = toml_file::parse("lb.toml", text.as_bytes())?;
-    anyhow::ensure!(config.services.len() == services as usize, "services got lost");
+    anyhow::ensure!(
+        config.services.len() == services as usize,
+        "services got lost"
+    );
     let read = time_of(5, || toml_file::parse("lb.toml", text.as_bytes()).is_ok());
     let mut goals = Table::new(["", "", "goal", ""]);
-    goals.row(verdict("build, 1,000 backends", worst.0, " ms", Goal::AtMost(10.0)));
-    goals.row(verdict("max/mean, 100 backends", worst.1, "", Goal::AtMost(1.02)));
-    goals.row(verdict("others that move, worst", worst.2, " %", Goal::AtMost(1.0)));
+    goals.row(verdict(
+        "build, 1,000 backends",
+        worst.0,
+        " ms",
+        Goal::AtMost(10.0),
+    ));
+    goals.row(verdict(
+        "max/mean, 100 backends",
+        worst.1,
+        "",
+        Goal::AtMost(1.02),
+    ));
+    goals.row(verdict(
+        "others that move, worst",
+        worst.2,
+        " %",
+        Goal::AtMost(1.0),
+    ));
     let name = format!("read a file of {services} services × {backends} backends");
     goals.row(verdict(&name, read, " ms", Goal::None));
     Ok(format!("{}\n{}", table.text(), goals.text()))
@@ -109,7 +132,10 @@ fn file(services: u32, backends: u32) -> String {
         let _ = writeln!(text, "[[service]]\naddress = \"{address}\"\nport = 80");
         for backend in 0..backends {
             let address = Ipv4Addr::from(0x0a00_0002 + service * backends + backend);
-            let _ = writeln!(text, "[[service.backend]]\naddress = \"{address}\"\nport = 8000");
+            let _ = writeln!(
+                text,
+                "[[service.backend]]\naddress = \"{address}\"\nport = 8000"
+            );
         }
     }
     text
@@ -123,7 +149,12 @@ mod tests {
     fn the_file_is_one_that_is_taken() -> Result<()> {
         let config = toml_file::parse("lb.toml", file(3, 2).as_bytes()).context("parse")?;
         assert_eq!(config.services.len(), 3);
-        assert!(config.services.iter().all(|service| service.backends.len() == 2));
+        assert!(
+            config
+                .services
+                .iter()
+                .all(|service| service.backends.len() == 2)
+        );
         Ok(())
     }
 }
