@@ -28,6 +28,14 @@ impl Clock {
         }
     }
 
+    /// A clock that stands there.
+    pub fn at(now: u32, ticks_per_second: u32) -> Self {
+        Self {
+            now,
+            ticks_per_second,
+        }
+    }
+
     /// Ticks since the flow's last packet. One that came after the clock was read is new.
     fn idle(&self, flow: &Connection) -> u32 {
         let idle = self.now.wrapping_sub(flow.last_seen);
@@ -141,6 +149,28 @@ pub fn target(flow: &Connection) -> Option<(SocketAddr, u16)> {
     })
 }
 
+/// A flow's end.
 fn socket(addr: Addr, port: Be16) -> SocketAddr {
     SocketAddr::new(IpAddr::from(addr), port.get())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_have_words() {
+        let established = State::OPEN | State::ANSWERED | State::CONFIRMED;
+        let both = State::CLIENT_FIN | State::BACKEND_FIN;
+        let words = [
+            State::OPEN,
+            State::OPEN | State::ANSWERED,
+            established,
+            established | State::CLIENT_FIN,
+            established | both,
+            established | State::RESET,
+        ]
+        .map(state_name);
+        assert_eq!(words, STATES);
+    }
 }

@@ -45,13 +45,29 @@ impl Stop {
 }
 
 impl Stop {
+    /// A descriptor that is readable when one of them came, for who waits for other things too.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn descriptor(&self) -> Result<SignalFd, Errno> {
+        SignalFd::with_flags(&self.0, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+    }
+
+    /// The next that came; None where none did.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn next(descriptor: &SignalFd) -> Result<Option<Signal>, Errno> {
+        let signal = descriptor.read_signal()?;
+        Ok(signal.and_then(|signal| Signal::try_from(signal.ssi_signo as i32).ok()))
+    }
+
     /// Waits for one of them for so long at most; None when none came.
     ///
     /// # Errors
     /// The kernel's; never EINTR.
     pub fn within(&self, limit: Duration) -> Result<Option<Signal>, Errno> {
-        let signals =
-            SignalFd::with_flags(&self.0, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        let signals = self.descriptor()?;
         let end = Instant::now() + limit;
         loop {
             let left = end.saturating_duration_since(Instant::now());
@@ -63,8 +79,7 @@ impl Stop {
                 Err(errno) => return Err(errno),
             }
         }
-        let signal = signals.read_signal()?;
-        Ok(signal.and_then(|signal| Signal::try_from(signal.ssi_signo as i32).ok()))
+        Self::next(&signals)
     }
 }
 

@@ -84,7 +84,7 @@ pub(super) fn run(args: &RunArgs) -> Result<()> {
     let attachment = start(&ground, &order, choice).map_err(|error| explain(args, error))?;
     drop(occupant);
     say(format_args!("{}", greeting(&read, &found.macs)));
-    let daemon = Daemon::new(&ground, &device, source, read.config, trace(args), attachment);
+    let daemon = Daemon::new(&ground, &device, source, read.config, attachment);
     let attachment = daemon.serve(&stop, &lock)?;
     end(args, &device, attachment)
 }
