@@ -47,9 +47,14 @@ impl Clock {
         self.idle(flow) / self.ticks_per_second.max(1)
     }
 
-    /// Whether it is neither free nor expired.
+    /// Whether it is neither free nor expired; one that is closed still knows where late packets belong.
     pub fn is_live(&self, flow: &Connection) -> bool {
         is_record(flow) && worth(flow.state, self.idle(flow), self.ticks_per_second) < EXPIRED
+    }
+
+    /// Whether more is to come on it than retransmissions.
+    pub fn is_open(&self, flow: &Connection) -> bool {
+        self.is_live(flow) && !State::closed(flow.state)
     }
 }
 
@@ -90,7 +95,7 @@ pub fn census(running: &Running, machine: &Machine) -> Result<Census, KernelErro
     let clock = Clock::of(machine);
     let mut census = Census::default();
     visit(running, &mut |_, flow| {
-        census.add(flow, clock.is_live(flow))
+        census.add(flow, clock.is_open(flow))
     })?;
     Ok(census)
 }

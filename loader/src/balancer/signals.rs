@@ -30,6 +30,18 @@ impl Stop {
         Ok(Self(set))
     }
 
+    /// The same with SIGHUP in any case, for who takes it as a word and not as the end: a blocked signal comes even where it is
+    /// ignored (kernel/signal.c, `sig_ignored`).
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn block_with_hangup() -> Result<Self, Errno> {
+        let mut stop = Self::block()?;
+        stop.0.add(Signal::SIGHUP);
+        stop.0.thread_block()?;
+        Ok(stop)
+    }
+
     /// Waits for one of them; one that came meanwhile counts.
     ///
     /// # Errors
