@@ -296,12 +296,7 @@ fn build_program(
     }
     let mut link = OsString::from("-Clinker=");
     link.push(linker);
-    let flags = [
-        "--sysroot".into(),
-        sysroot.into(),
-        link,
-        remapped(root, ""),
-    ];
+    let flags = ["--sysroot".into(), sysroot.into(), link, remapped(root, "")];
     let mut command = compiler.command(Path::new(&variable("CARGO")?));
     command
         .args([

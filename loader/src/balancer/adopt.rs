@@ -82,7 +82,11 @@ fn wanted(image: &Image, map: &str) -> Option<u32> {
 ///
 /// # Errors
 /// The kernel's.
-pub fn carry_counters(running: &Running, loaded: &Loaded, image: &Image) -> Result<(), KernelError> {
+pub fn carry_counters(
+    running: &Running,
+    loaded: &Loaded,
+    image: &Image,
+) -> Result<(), KernelError> {
     for name in COUNTERS {
         let (Some(old), Ok(new)) = (running.map(name), loaded.map(name)) else {
             continue;
@@ -109,7 +113,10 @@ fn copy(old: &Map, new: &Map) -> Result<(), KernelError> {
     let size = new.shape().value_size as usize;
     let room = new.shape().max_entries;
     for (key, cpus) in old.entries()? {
-        let index = key.as_slice().try_into().map_or(u32::MAX, u32::from_ne_bytes);
+        let index = key
+            .as_slice()
+            .try_into()
+            .map_or(u32::MAX, u32::from_ne_bytes);
         if index < room && cpus.iter().any(|byte| *byte != 0) {
             let padded = size.next_multiple_of(8).max(8);
             let cpus = cpus.chunks_exact(padded);

@@ -98,7 +98,13 @@ impl Before {
         let mut orphans = self.census.samples.iter();
         let every = ServiceKey { port: None, ..*key };
         let (id, _) = orphans.find(|(id, opened)| {
-            let fits = **opened == *key || (every == *key && every == ServiceKey { port: None, ..**opened });
+            let fits = **opened == *key
+                || (every == *key
+                    && every
+                        == ServiceKey {
+                            port: None,
+                            ..**opened
+                        });
             fits && !self.services.values().any(|taken| taken == *id)
         })?;
         Some(*id)
@@ -118,7 +124,9 @@ impl Before {
         let keys: HashMap<u32, ServiceKey> =
             self.services.iter().map(|(key, id)| (*id, *key)).collect();
         let set = self.backends.iter().filter(|entry| {
-            !is_vacant(entry) && entry.flags & backend::LIVE != 0 && entry.flags & backend::GONE == 0
+            !is_vacant(entry)
+                && entry.flags & backend::LIVE != 0
+                && entry.flags & backend::GONE == 0
         });
         set.filter_map(|entry| {
             let place = (*keys.get(&entry.service)?, backend_key(entry));

@@ -52,7 +52,10 @@ impl Change {
             return Err("a weight and a MAC are for a backend that is added".into());
         }
         let known: Vec<String> = config.services.iter().map(|s| s.key.to_string()).collect();
-        let service = config.services.iter_mut().find(|service| service.key == key);
+        let service = config
+            .services
+            .iter_mut()
+            .find(|service| service.key == key);
         let service = service.ok_or_else(|| no_such(&format!("service {key}"), &known))?;
         let found = service.backends.iter().position(|one| one.key == backend);
         let state = match (self.action, found) {
@@ -64,8 +67,11 @@ impl Change {
                 return Ok(());
             }
             (_, None) => {
-                let known: Vec<String> =
-                    service.backends.iter().map(|one| one.key.to_string()).collect();
+                let known: Vec<String> = service
+                    .backends
+                    .iter()
+                    .map(|one| one.key.to_string())
+                    .collect();
                 return Err(no_such(&format!("{key}: backend {backend}"), &known));
             }
             (Action::Remove, Some(_)) if service.backends.len() == 1 => {
@@ -89,7 +95,10 @@ impl Change {
     fn new_backend(&self, service: &Service, key: BackendKey) -> Result<Backend, String> {
         service.forward.check(&service.key, key.address)?;
         if service.backends.len() >= MAX_BACKENDS {
-            return Err(format!("{} has {MAX_BACKENDS} backends, the most there can be", service.key));
+            return Err(format!(
+                "{} has {MAX_BACKENDS} backends, the most there can be",
+                service.key
+            ));
         }
         let mut backend = Backend::new(key);
         if let Some(weight) = self.weight {
@@ -121,7 +130,9 @@ mod tests {
 
     fn apply(action: Action, service: &str, backend: &str) -> Result<(Config, Live), String> {
         let backends = simple::parse_words(&["10.0.0.2", "10.0.0.3"]).unwrap();
-        let mut config = backends.into_config("10.0.0.10:80".parse().unwrap()).unwrap();
+        let mut config = backends
+            .into_config("10.0.0.10:80".parse().unwrap())
+            .unwrap();
         let mut live = Live::new();
         let change = Change {
             action,

@@ -7,7 +7,9 @@ use serde::Serialize;
 
 use super::before::{Before, Live};
 use super::maglev::{self, Disruption, disruption};
-use super::service::{Backend, BackendKey, Config, Service, ServiceKey, State, Word as _, show_mac};
+use super::service::{
+    Backend, BackendKey, Config, Service, ServiceKey, State, Word as _, show_mac,
+};
 
 /// What happens to a service or a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -76,7 +78,10 @@ impl Diff {
 
     /// Live flows that end.
     pub fn flows_ending(&self) -> u64 {
-        self.services.iter().map(|service| service.flows_ending).sum()
+        self.services
+            .iter()
+            .map(|service| service.flows_ending)
+            .sum()
     }
 }
 
@@ -100,14 +105,24 @@ pub fn diff(
     keys.sort();
     for key in keys {
         let next = new_keys.get(&key).map(|service| with_live(service, live));
-        let change = service(key, old.get(&key).copied(), next.as_ref(), own_ports, before);
+        let change = service(
+            key,
+            old.get(&key).copied(),
+            next.as_ref(),
+            own_ports,
+            before,
+        );
         diff.services.extend(change);
     }
     diff
 }
 
 fn by_key(config: &Config) -> HashMap<ServiceKey, &Service> {
-    config.services.iter().map(|service| (service.key, service)).collect()
+    config
+        .services
+        .iter()
+        .map(|service| (service.key, service))
+        .collect()
 }
 
 fn with_live(service: &Service, live: &Live) -> Service {
@@ -122,7 +137,12 @@ fn with_live(service: &Service, live: &Live) -> Service {
 
 fn global(old: &Config, new: &Config) -> Vec<String> {
     let mut changes = Vec::new();
-    changed(&mut changes, "connections", old.connections, new.connections);
+    changed(
+        &mut changes,
+        "connections",
+        old.connections,
+        new.connections,
+    );
     let (old, new) = (old.encap, new.encap);
     changed(&mut changes, "encap.source4", old.source4, new.source4);
     changed(&mut changes, "encap.source6", old.source6, new.source6);
@@ -175,7 +195,12 @@ fn settings(old: &Service, new: &Service, own_ports: &RangeInclusive<u16>) -> Ve
         format!("{}-{}", ports.start(), ports.end())
     };
     changed(&mut changes, "source_ports", ports(old), ports(new));
-    changed(&mut changes, "table_slots", old.table_slots, new.table_slots);
+    changed(
+        &mut changes,
+        "table_slots",
+        old.table_slots,
+        new.table_slots,
+    );
     changes
 }
 
@@ -202,8 +227,13 @@ fn backends(
     before: &Before,
 ) -> Vec<BackendChange> {
     let list = |service: Option<&Service>| -> HashMap<BackendKey, Backend> {
-        let backends = service.map(|service| service.backends.as_slice()).unwrap_or_default();
-        backends.iter().map(|backend| (backend.key, backend.clone())).collect()
+        let backends = service
+            .map(|service| service.backends.as_slice())
+            .unwrap_or_default();
+        backends
+            .iter()
+            .map(|backend| (backend.key, backend.clone()))
+            .collect()
     };
     let (old, new) = (list(old), list(new));
     let mut keys: Vec<BackendKey> = old.keys().copied().collect();
@@ -274,15 +304,22 @@ mod tests {
     #[test]
     fn each_change_is_named() {
         let old = config("10.0.0.10:80", &["10.0.0.2", "10.0.0.3", "10.0.0.4"]);
-        let mut new = config("10.0.0.10:80", &["10.0.0.2", "weight=5", "10.0.0.4", "10.0.0.5"]);
+        let mut new = config(
+            "10.0.0.10:80",
+            &["10.0.0.2", "weight=5", "10.0.0.4", "10.0.0.5"],
+        );
         new.connections = 7;
-        new.services.push(config("10.0.0.11:80", &["10.0.0.2"]).services.remove(0));
+        new.services
+            .push(config("10.0.0.11:80", &["10.0.0.2"]).services.remove(0));
         let diff = compare(&old, &new);
         assert_eq!(diff.changes, ["connections 65536 to 7"]);
         let [changed, added] = diff.services.as_slice() else {
             panic!("{diff:?}")
         };
-        assert_eq!((added.what, added.service.as_str()), (What::Added, "10.0.0.11:80/tcp"));
+        assert_eq!(
+            (added.what, added.service.as_str()),
+            (What::Added, "10.0.0.11:80/tcp")
+        );
         let backends: Vec<String> = changed
             .backends
             .iter()
@@ -307,6 +344,9 @@ mod tests {
         let place = (old.services[0].key, old.services[0].backends[1].key);
         let live = Live::from([(place, State::Down)]);
         let diff = diff(&old, &old, &live, &(1024..=32_767), &Before::default());
-        assert_eq!(diff.services[0].backends[0].changes, ["state active to down"]);
+        assert_eq!(
+            diff.services[0].backends[0].changes,
+            ["state active to down"]
+        );
     }
 }

@@ -88,9 +88,9 @@ pub fn build(
         new_backends: Vec::new(),
     };
     let known: HashSet<u32> = before.services.values().copied().collect();
-    let fresh = service_ids.iter().filter(|id| {
-        !known.contains(id) && !before.census.services.contains_key(id)
-    });
+    let fresh = service_ids
+        .iter()
+        .filter(|id| !known.contains(id) && !before.census.services.contains_key(id));
     image.new_services = fresh.copied().collect();
     let highest = service_ids.iter().max().map_or(0, |id| id + 1);
     image.service_room = room(highest, before.service_room);
@@ -137,16 +137,26 @@ fn apply_live(config: &Config, live: &Live) -> Vec<Service> {
 fn number_services(services: &[Service], before: &Before) -> Vec<u32> {
     let mut ids = Ids::default();
     // A number that the old configuration has, or a flow names, is nobody else's.
-    let named = before.census.services.keys().chain(before.services.values());
+    let named = before
+        .census
+        .services
+        .keys()
+        .chain(before.services.values());
     named.for_each(|id| ids.take(*id));
     let gone = before.backends.iter().filter(|entry| !is_vacant(entry));
     gone.for_each(|entry| ids.take(entry.service));
     let mut given = HashSet::new();
     let old: Vec<Option<u32>> = services
         .iter()
-        .map(|service| before.service_id(&service.key).filter(|id| given.insert(*id)))
+        .map(|service| {
+            before
+                .service_id(&service.key)
+                .filter(|id| given.insert(*id))
+        })
         .collect();
-    old.into_iter().map(|id| id.unwrap_or_else(|| ids.fresh())).collect()
+    old.into_iter()
+        .map(|id| id.unwrap_or_else(|| ids.fresh()))
+        .collect()
 }
 
 /// The numbers of backends.

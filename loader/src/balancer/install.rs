@@ -161,12 +161,20 @@ fn canonical(folder: &Path) -> Option<PathBuf> {
 fn fill(loaded: &Loaded, image: &Image) -> Result<(), InstallError> {
     let map = |name| loaded.map(name).map_err(InstallError::Load);
     let words = |words: &[u32]| words.iter().flat_map(|word| word.to_ne_bytes()).collect();
-    let slots: Vec<u8> = image.tables.iter().flat_map(|slot| slot.to_ne_bytes()).collect();
+    let slots: Vec<u8> = image
+        .tables
+        .iter()
+        .flat_map(|slot| slot.to_ne_bytes())
+        .collect();
     map("tables")?.fill(&slots)?;
     drop(slots);
     let members: Vec<u8> = words(&image.members);
     map("members")?.fill(&members)?;
-    let backends: Vec<u8> = image.backends.iter().flat_map(tables::encode_backend).collect();
+    let backends: Vec<u8> = image
+        .backends
+        .iter()
+        .flat_map(tables::encode_backend)
+        .collect();
     map("backends")?.fill(&backends)?;
     let services = image.services.iter();
     let services: Vec<Pair> = services

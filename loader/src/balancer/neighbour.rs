@@ -85,7 +85,9 @@ pub fn resolve(
             None => found.missing.push(silent(device, *ip, *hop)),
         }
     }
-    found.missing.sort_by_key(|missing| (missing.outlook == Outlook::Later, missing.ip));
+    found
+        .missing
+        .sort_by_key(|missing| (missing.outlook == Outlook::Later, missing.ip));
     Ok(found)
 }
 
@@ -161,7 +163,11 @@ fn hop_of(
         });
     };
     match route.kind {
-        RouteKind::Local => return Err(never("it is an address of this host, not a backend's".into())),
+        RouteKind::Local => {
+            return Err(never(
+                "it is an address of this host, not a backend's".into(),
+            ));
+        }
         RouteKind::Other => return Err(never("it is no single host's address".into())),
         RouteKind::Unicast => {}
     }
@@ -341,7 +347,9 @@ mod tests {
     #[test]
     fn who_has_to_be_on_the_link_has_to_be_for_every_service() {
         let backends = super::super::simple::parse_words(&["10.0.0.2"]).unwrap();
-        let mut config = backends.into_config("10.0.0.10:80".parse().unwrap()).unwrap();
+        let mut config = backends
+            .into_config("10.0.0.10:80".parse().unwrap())
+            .unwrap();
         let mut direct = config.services[0].clone();
         direct.forward = Forward::Dsr;
         config.services.insert(0, direct);

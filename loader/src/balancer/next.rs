@@ -101,8 +101,12 @@ pub fn decide(
 /// has it, and so does the seed, since the flows' place in the index depends on it.
 fn settings(device: &Device, config: &Config, trace: Trace, old: Option<&Settings>) -> Settings {
     let stays = |ip: IpAddr| device.addresses.contains(&ip);
-    let v4 = old.map(|old| old.balancer_v4).filter(|ip| stays((*ip).into()));
-    let v6 = old.map(|old| old.balancer_v6).filter(|ip| stays((*ip).into()));
+    let v4 = old
+        .map(|old| old.balancer_v4)
+        .filter(|ip| stays((*ip).into()));
+    let v6 = old
+        .map(|old| old.balancer_v6)
+        .filter(|ip| stays((*ip).into()));
     Settings {
         balancer_v4: v4.or(device.v4()).unwrap_or(Ipv4Addr::UNSPECIFIED),
         balancer_v6: v6.or(device.v6()).unwrap_or(Ipv6Addr::UNSPECIFIED),
@@ -139,9 +143,13 @@ mod tests {
     #[test]
     fn what_flows_depend_on_stays_where_it_can() {
         let backends = simple::parse_words(&["10.0.0.2"]).unwrap();
-        let config = backends.into_config("10.0.0.20:80".parse().unwrap()).unwrap();
+        let config = backends
+            .into_config("10.0.0.20:80".parse().unwrap())
+            .unwrap();
         let mut device = device();
-        device.addresses.insert(0, Ipv4Addr::new(10, 0, 0, 9).into());
+        device
+            .addresses
+            .insert(0, Ipv4Addr::new(10, 0, 0, 9).into());
         let found = settings(&device, &config, Trace::Off, Some(&old()));
         assert_eq!(found.balancer_v4, Ipv4Addr::new(10, 0, 0, 10));
         assert_eq!(found.balancer_v6, Ipv6Addr::UNSPECIFIED);

@@ -43,7 +43,9 @@ impl Stored {
         })?;
         stored.services.sort_by_key(|(key, _)| *key);
         visit(running.map("backends"), &mut |_, value| {
-            stored.backends.push(decode_backend(value).unwrap_or(tables::NO_BACKEND));
+            stored
+                .backends
+                .push(decode_backend(value).unwrap_or(tables::NO_BACKEND));
         })?;
         let used = stored.backends.iter().rposition(|entry| !is_vacant(entry));
         stored.backends.truncate(used.map_or(0, |last| last + 1));
@@ -98,10 +100,7 @@ fn forward(stored: u32) -> Forward {
     }
 }
 
-fn visit(
-    map: Option<&Map>,
-    visitor: &mut dyn FnMut(&[u8], &[u8]),
-) -> Result<(), KernelError> {
+fn visit(map: Option<&Map>, visitor: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), KernelError> {
     map.map_or(Ok(()), |map| map.visit(visitor))
 }
 
@@ -188,17 +187,29 @@ impl Counters {
 
     /// A backend's.
     pub fn of_backend(&self, number: u32) -> BackendCount {
-        self.backends.get(number as usize).copied().unwrap_or_default()
+        self.backends
+            .get(number as usize)
+            .copied()
+            .unwrap_or_default()
     }
 
     /// A service's.
     pub fn of_service(&self, number: u32) -> ServiceCount {
-        self.services.get(number as usize).copied().unwrap_or_default()
+        self.services
+            .get(number as usize)
+            .copied()
+            .unwrap_or_default()
     }
 }
 
 fn backend_count(cpus: &[u8]) -> BackendCount {
-    let [opened, sent_packets, sent_bytes, received_packets, received_bytes] = add_up(cpus);
+    let [
+        opened,
+        sent_packets,
+        sent_bytes,
+        received_packets,
+        received_bytes,
+    ] = add_up(cpus);
     BackendCount {
         opened,
         sent: Count {
@@ -230,9 +241,18 @@ mod tests {
 
     #[test]
     fn a_configuration_is_read_back_from_what_was_stored() {
-        let words = ["10.0.0.2", "weight=3", "10.0.0.3", "de:ad:be:ef:00:03", "port=8000"];
+        let words = [
+            "10.0.0.2",
+            "weight=3",
+            "10.0.0.3",
+            "de:ad:be:ef:00:03",
+            "port=8000",
+        ];
         let key: ServiceKey = "10.0.0.10:80".parse().unwrap();
-        let mut config = simple::parse_words(&words).unwrap().into_config(key).unwrap();
+        let mut config = simple::parse_words(&words)
+            .unwrap()
+            .into_config(key)
+            .unwrap();
         config.connections = settings().connections;
         config.services[0].backends[1].state = State::Draining;
         let own = 1024..=32_767;

@@ -199,7 +199,9 @@ impl Running {
     /// The kernel's.
     pub fn per_cpu(&self, map: &str, index: u32) -> Result<Vec<u8>, KernelError> {
         let values = match self.map(map) {
-            Some(map) if index < map.shape().max_entries => map.lookup(&tables::index_key(index))?,
+            Some(map) if index < map.shape().max_entries => {
+                map.lookup(&tables::index_key(index))?
+            }
             Some(_) | None => None,
         };
         Ok(values.unwrap_or_default())

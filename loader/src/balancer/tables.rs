@@ -271,7 +271,10 @@ mod tests {
             weight: 5,
         };
         let bytes = encode_backend(&backend);
-        assert_eq!(bytes[10..22], [0xff, 0xff, 10, 0, 0, 2, 0xde, 0xad, 0xbe, 0xef, 0, 2]);
+        assert_eq!(
+            bytes[10..22],
+            [0xff, 0xff, 10, 0, 0, 2, 0xde, 0xad, 0xbe, 0xef, 0, 2]
+        );
         assert_eq!(decode_backend(&bytes), Some(backend));
         assert_eq!(backend_key(&backend).to_string(), "10.0.0.2:8000");
         assert_eq!(unpacked(backend.mac), Some([0xde, 0xad, 0xbe, 0xef, 0, 2]));
@@ -293,7 +296,10 @@ mod tests {
 
     #[test]
     fn cpus_are_added_up() {
-        let words: Vec<u8> = [1u64, 10, 2, 20].iter().flat_map(|w| w.to_ne_bytes()).collect();
+        let words: Vec<u8> = [1u64, 10, 2, 20]
+            .iter()
+            .flat_map(|w| w.to_ne_bytes())
+            .collect();
         assert_eq!(add_up::<2>(&words), [3, 30]);
         assert_eq!(add_up::<2>(&words[..8]), [0, 0]);
     }

@@ -124,7 +124,10 @@ impl View {
         });
         let mut backends: HashMap<u32, Vec<(u32, &abi::Backend)>> = HashMap::new();
         for (number, entry) in (0..).zip(&stored.backends).filter(|(_, e)| !is_vacant(e)) {
-            backends.entry(entry.service).or_default().push((number, entry));
+            backends
+                .entry(entry.service)
+                .or_default()
+                .push((number, entry));
         }
         let mut services: Vec<ServiceView> = Vec::with_capacity(stored.services.len());
         for (key, service) in &stored.services {
@@ -252,7 +255,10 @@ mod tests {
             },
         );
         let view = View::of(&stored, &counters, &census);
-        assert_eq!((view.counters[0].reason, view.counters[0].packets), ("forwarded", 5));
+        assert_eq!(
+            (view.counters[0].reason, view.counters[0].packets),
+            ("forwarded", 5)
+        );
         let service = &view.services[0];
         assert_eq!((service.mode, service.refused), ("nat", 2));
         let [up, gone] = service.backends.as_slice() else {

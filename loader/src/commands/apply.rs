@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use super::source::{count, summary};
 use super::interfaces::no_balancer;
+use super::source::{count, summary};
 use crate::balancer::adopt::Kinship;
 use crate::balancer::attachment::Attachment;
 use crate::balancer::before::Live;
@@ -89,14 +89,30 @@ pub(super) fn propose(
 ) -> Result<Proposal> {
     site.device.check(config)?;
     let ifname = &site.device.name;
-    let patience = if has_strangers(site, config) { patience } else { std::time::Duration::ZERO };
+    let patience = if has_strangers(site, config) {
+        patience
+    } else {
+        std::time::Duration::ZERO
+    };
     let mut missing = neighbour::resolve(ground.socket, &site.device, config, patience)?;
-    if let Some(never) = missing.missing.iter().find(|one| one.outlook == Outlook::Never) {
+    if let Some(never) = missing
+        .missing
+        .iter()
+        .find(|one| one.outlook == Outlook::Never)
+    {
         bail!("{never}");
     }
     let macs = std::mem::take(&mut missing.macs);
     let trace = site.settings.trace;
-    let next = next::decide(ground, &site.device, config, trace, states, &site.occupant, &macs)?;
+    let next = next::decide(
+        ground,
+        &site.device,
+        config,
+        trace,
+        states,
+        &site.occupant,
+        &macs,
+    )?;
     if let Kinship::Other(why) = &next.kinship {
         bail!(
             "{ifname}: this cannot be changed while it runs, its connections would end: {why}\n  try:  stop it, and start it anew"
@@ -113,7 +129,12 @@ pub(super) fn propose(
 
 /// Whether a backend has to be asked for that was not there before: who did not answer then is not waited for again.
 fn has_strangers(site: &Site, config: &Config) -> bool {
-    let known: HashSet<IpAddr> = site.stored.backends.iter().map(|one| one.addr.into()).collect();
+    let known: HashSet<IpAddr> = site
+        .stored
+        .backends
+        .iter()
+        .map(|one| one.addr.into())
+        .collect();
     let backends = config.services.iter().flat_map(|service| &service.backends);
     let mut asked = backends.filter(|backend| backend.mac.is_none());
     asked.any(|backend| !known.contains(&backend.key.address))

@@ -88,7 +88,15 @@ pub(super) fn print(
     let trace = if args.trace { Trace::On } else { Trace::Off };
     let (occupant, macs) = (Occupant::Nothing, HashMap::new());
     let states = States::OfRunning;
-    let next = next::decide(ground, device, &read.config, trace, &states, &occupant, &macs)?;
+    let next = next::decide(
+        ground,
+        device,
+        &read.config,
+        trace,
+        &states,
+        &occupant,
+        &macs,
+    )?;
     let order = Order {
         device,
         settings: &next.settings,
@@ -171,7 +179,10 @@ impl DryRun {
             format!("Balancer {} {}", self.balancer.join(" "), self.balancer_mac),
         ];
         for service in &self.services {
-            lines.push(format!("Service {}, mode {}", service.service, service.mode));
+            lines.push(format!(
+                "Service {}, mode {}",
+                service.service, service.mode
+            ));
             lines.extend(service.backends.iter().map(PlannedBackend::text));
         }
         lines.push(format!("Types (BTF): {}", self.btf_types));
@@ -193,13 +204,11 @@ impl DryRun {
 
 /// The variables that are settings, by name; the compiler's own constants have no names to speak of.
 fn constants(spec: &Spec) -> BTreeMap<String, String> {
-    let names = spec
-        .global_names()
-        .filter(|name| {
-            let mut bytes = name.bytes();
-            name.starts_with(|c: char| c.is_ascii_uppercase())
-                && bytes.all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
-        });
+    let names = spec.global_names().filter(|name| {
+        let mut bytes = name.bytes();
+        name.starts_with(|c: char| c.is_ascii_uppercase())
+            && bytes.all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+    });
     names
         .filter_map(|name| {
             let bytes = spec.global(name).ok()?;
@@ -314,7 +323,9 @@ mod tests {
             kind: crate::balancer::mode::Device::Other,
         };
         let backends = simple::parse_words(&["10.0.0.2", "10.0.0.3", "weight=2"]).unwrap();
-        let config = backends.into_config("10.0.0.10:80".parse().unwrap()).unwrap();
+        let config = backends
+            .into_config("10.0.0.10:80".parse().unwrap())
+            .unwrap();
         let next = next::decide(
             &ground,
             &device,

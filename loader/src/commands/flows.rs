@@ -74,9 +74,19 @@ pub(super) fn flows(args: &FlowsArgs) -> Result<()> {
     if let Some(service) = &args.service
         && !names.services.values().any(|key| key == service)
     {
-        let have: Vec<String> = stored.services.iter().map(|(key, _)| key.to_string()).collect();
-        let have = have.get(..10.min(have.len())).unwrap_or_default().join(", ");
-        return Err(anyhow!("{}: no service {service}\n  have: {have}", args.ifname));
+        let have: Vec<String> = stored
+            .services
+            .iter()
+            .map(|(key, _)| key.to_string())
+            .collect();
+        let have = have
+            .get(..10.min(have.len()))
+            .unwrap_or_default()
+            .join(", ");
+        return Err(anyhow!(
+            "{}: no service {service}\n  have: {have}",
+            args.ifname
+        ));
     }
     let clock = Clock::of(&Machine::ask());
     let mut out = Output::new(BufWriter::new(io::stdout().lock()), args.json);
@@ -95,10 +105,15 @@ pub(super) fn flows(args: &FlowsArgs) -> Result<()> {
 impl FlowsArgs {
     fn wants(&self, flow: &Connection, names: &Names<'_>) -> bool {
         let state = flows::state_name(flow.state);
-        self.client.is_none_or(|client| client == flows::client(flow).ip())
+        self.client
+            .is_none_or(|client| client == flows::client(flow).ip())
             && self.state.as_ref().is_none_or(|wanted| wanted == state)
-            && self.service.is_none_or(|key| names.services.get(&flow.service) == Some(&key))
-            && self.backend.is_none_or(|backend| names.is_to(flow, backend))
+            && self
+                .service
+                .is_none_or(|key| names.services.get(&flow.service) == Some(&key))
+            && self
+                .backend
+                .is_none_or(|backend| names.is_to(flow, backend))
     }
 }
 
@@ -110,7 +125,10 @@ struct Names<'s> {
 
 impl Names<'_> {
     fn backend(&self, flow: &Connection) -> Option<BackendKey> {
-        self.stored.backends.get(flow.backend as usize).map(backend_key)
+        self.stored
+            .backends
+            .get(flow.backend as usize)
+            .map(backend_key)
     }
 
     /// Whether it goes there; a backend without a port has any.
@@ -120,7 +138,10 @@ impl Names<'_> {
             (Some(port), Some((target, _))) => target.port() == port.get(),
             (Some(port), None) => flows::vip(flow).port() == port.get(),
         };
-        ports && self.backend(flow).is_some_and(|backend| backend.address == wanted.address)
+        ports
+            && self
+                .backend(flow)
+                .is_some_and(|backend| backend.address == wanted.address)
     }
 
     fn show(&self, slot: u32, flow: &Connection, clock: &Clock) -> Flow {
@@ -168,7 +189,13 @@ impl<W: Write> Output<W> {
             (true, 0) => "[\n".into(),
             (true, _) => ",\n".into(),
             (false, 0) => line([
-                "", "client", "destination", "backend", "from", "state", "idle",
+                "",
+                "client",
+                "destination",
+                "backend",
+                "from",
+                "state",
+                "idle",
             ]),
             (false, _) => String::new(),
         };
@@ -207,7 +234,9 @@ impl<W: Write> Output<W> {
 /// Columns as wide as IPv4 takes; longer words push the others on.
 fn line(words: [&str; 7]) -> String {
     let [protocol, client, destination, backend, port, state, idle] = words;
-    format!("{protocol:<4} {client:<21} {destination:<21} {backend:<21} {port:>5}  {state:<11} {idle}\n")
+    format!(
+        "{protocol:<4} {client:<21} {destination:<21} {backend:<21} {port:>5}  {state:<11} {idle}\n"
+    )
 }
 
 #[cfg(test)]

@@ -132,7 +132,9 @@ struct StatsArgs {
 
 /// A time to wait: not none, and no more than a day.
 fn seconds(text: &str) -> Result<f64, String> {
-    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_string())?;
+    let seconds: f64 = text
+        .parse()
+        .map_err(|_| "not a number of seconds".to_string())?;
     if (0.05..=86_400.0).contains(&seconds) {
         Ok(seconds)
     } else {

@@ -64,7 +64,12 @@ fn of(ifname: &str, proposal: Proposal) -> Plan {
         flows: proposal.next.before.census.all.live,
         flows_ending: proposal.diff.flows_ending(),
         diff: proposal.diff,
-        warnings: proposal.missing.missing.iter().map(ToString::to_string).collect(),
+        warnings: proposal
+            .missing
+            .missing
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
     }
 }
 
@@ -75,7 +80,11 @@ fn text(plan: &Plan) -> String {
     if plan.diff == Diff::default() {
         lines.push("  nothing changes".into());
     }
-    lines.extend(plan.warnings.iter().map(|warning| format!("  warning: {warning}")));
+    lines.extend(
+        plan.warnings
+            .iter()
+            .map(|warning| format!("  warning: {warning}")),
+    );
     lines.push(format!(
         "  {}: {} end, since their backend is removed or down; none moves",
         count(plan.flows, "live connection"),
@@ -87,7 +96,11 @@ fn text(plan: &Plan) -> String {
 
 fn service_lines(service: &ServiceChange) -> Vec<String> {
     let sign = sign(service.what);
-    let mut lines = vec![format!("{sign} {}{}", service.service, list(&service.changes))];
+    let mut lines = vec![format!(
+        "{sign} {}{}",
+        service.service,
+        list(&service.changes)
+    )];
     lines.extend(service.backends.iter().map(backend_line));
     if service.slots_removed + service.slots_moved > 0.0 {
         lines.push(format!(

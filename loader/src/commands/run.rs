@@ -236,13 +236,8 @@ mod tests {
     fn the_greeting_is_the_seeds() {
         let words = ["10.0.0.2", "de:ad:be:ef:00:02", "10.0.0.3"];
         let backends = simple::parse_words(&words).unwrap();
-        let config = backends
-            .into_config("10.0.0.10".parse().unwrap())
-            .unwrap();
-        let macs = HashMap::from([(
-            "10.0.0.3".parse().unwrap(),
-            [0xde, 0xad, 0xbe, 0xef, 0, 3],
-        )]);
+        let config = backends.into_config("10.0.0.10".parse().unwrap()).unwrap();
+        let macs = HashMap::from([("10.0.0.3".parse().unwrap(), [0xde, 0xad, 0xbe, 0xef, 0, 3])]);
         let mut read = Read {
             config,
             form: Form::Simple,

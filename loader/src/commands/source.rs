@@ -195,7 +195,10 @@ mod tests {
     use super::*;
 
     fn source(words: &[&str], listen: Option<&str>) -> Source {
-        let words = words.iter().map(|word| word.to_string()).collect::<Vec<_>>();
+        let words = words
+            .iter()
+            .map(|word| word.to_string())
+            .collect::<Vec<_>>();
         let place = match words.as_slice() {
             [file] if !looks_like_address(file) => Place::File(file.into()),
             _ => Place::Words(words),
@@ -243,9 +246,13 @@ mod tests {
             };
             answer.replace(&shown, name)
         };
-        let toml = "[[service]]\naddress = \"10.0.0.10\"\n[[service.backend]]\naddress = \"10.0.0.2\"\n";
+        let toml =
+            "[[service]]\naddress = \"10.0.0.10\"\n[[service.backend]]\naddress = \"10.0.0.2\"\n";
         assert_eq!(file("lb.toml", toml), "lb.toml: 1 service, 1 backend");
-        assert_eq!(file("backends", "10.0.0.2\n10.0.0.3\n"), "backends: 2 backends");
+        assert_eq!(
+            file("backends", "10.0.0.2\n10.0.0.3\n"),
+            "backends: 2 backends"
+        );
         let wrong = file("lb.toml", "services = 1\n");
         assert!(wrong.starts_with("lb.toml:1:1: "), "{wrong}");
         std::fs::remove_dir_all(&folder).unwrap();

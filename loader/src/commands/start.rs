@@ -68,7 +68,6 @@ pub(super) fn first_mode(choice: Choice) -> Mode {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -226,7 +226,11 @@ mod tests {
 
     fn sample(packets: u64) -> InterfaceStats {
         let counters = Reason::ALL.iter().map(|reason| {
-            let packets = if *reason == Reason::Opened { packets } else { 0 };
+            let packets = if *reason == Reason::Opened {
+                packets
+            } else {
+                0
+            };
             ReasonView {
                 reason: reason.name(),
                 verdict: reason.verdict().name(),
@@ -312,6 +316,9 @@ veth6
             interface["counters"][1],
             serde_json::json!({"reason": "opened", "verdict": "tx", "packets": 12, "bytes": 888})
         );
-        assert_eq!(interface["services"][0]["backends"][0]["new_connections"], 12);
+        assert_eq!(
+            interface["services"][0]["backends"][0]["new_connections"],
+            12
+        );
     }
 }

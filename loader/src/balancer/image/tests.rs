@@ -72,7 +72,11 @@ fn shown(image: &Image) -> Vec<String> {
         .filter(|(_, entry)| !is_vacant(entry))
         .map(|(number, entry)| {
             let key = backend_key(entry);
-            format!("{number}: {key} {} of {}", flags(entry.flags), entry.service)
+            format!(
+                "{number}: {key} {} of {}",
+                flags(entry.flags),
+                entry.service
+            )
         })
         .collect()
 }
@@ -83,7 +87,10 @@ fn services_lead_to_their_members_and_tables() {
     let config = config(&[
         ("10.0.0.10:80", both),
         ("10.0.0.10:81", both),
-        ("10.0.0.11/udp", &["10.0.0.5", "de:ad:be:ef:00:05", "state=down"]),
+        (
+            "10.0.0.11/udp",
+            &["10.0.0.5", "de:ad:be:ef:00:05", "state=down"],
+        ),
     ]);
     let image = image(&config, &Live::new(), &Before::default());
     assert_eq!(
