@@ -12,7 +12,7 @@ use super::image::Image;
 use super::pins::{self, NewPins};
 use super::program;
 use super::running::{Occupant, Running};
-use super::settings::{Machine, Settings};
+use super::settings::{Machine, Pieces, Settings};
 use super::tables;
 use crate::kernel::{Capabilities, Capability, Feature, KernelError, Pair, supports};
 use crate::load::{self, LoadError, LoadOptions, Loaded};
@@ -135,7 +135,14 @@ impl<'a> Ground<'a> {
     /// An object that has no such map or constant.
     pub fn prepared(&self, order: &Order<'_>, mode: Mode) -> Result<Spec, ObjectError> {
         let mut spec = self.spec.clone();
-        order.settings.apply(&mut spec, mode, self.machine)?;
+        // Where the kernel has no frames in pieces, the driver says whether it can do without.
+        let pieces = match Pieces::of(order.settings.mtu, mode) {
+            Pieces::Several if !supports(Feature::XdpFrags) => Pieces::One,
+            pieces => pieces,
+        };
+        order
+            .settings
+            .apply(&mut spec, mode, pieces, self.machine)?;
         let image = order.image;
         let blocks = image.tables.len() / xdplb_prog::abi::BLOCK as usize;
         let sizes = [

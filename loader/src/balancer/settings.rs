@@ -9,7 +9,8 @@ use xdplb_prog::abi::{BUCKET, Mac, deferred};
 use super::service::{Encap, Subnet};
 use crate::kernel::{Capabilities, Capability};
 use crate::netlink::Mode;
-use crate::object::{ObjectError, Spec};
+use crate::object::{ObjectError, SectionKind, Spec};
+use crate::uapi::prog_flags;
 
 /// The section of the constants.
 const CONSTANTS: &str = ".rodata";
@@ -21,6 +22,29 @@ pub enum Trace {
     Off,
     /// The seed's nine lines for each packet.
     On,
+}
+
+/// In how many pieces of memory a driver may hand a frame over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pieces {
+    /// In one.
+    One,
+    /// In several: longer frames than a page holds (`BPF_F_XDP_HAS_FRAGS`).
+    Several,
+}
+
+/// The longest MTU whose frames every driver keeps in one page of 4 KiB, beside 256 bytes of headroom and 320 of
+/// `struct skb_shared_info` (include/linux/skbuff.h) at its end; what is left is for Ethernet and tags.
+const ONE_PAGE: u32 = 3_498;
+
+impl Pieces {
+    /// What a device with that MTU needs in that mode. Generic mode puts every frame into one piece.
+    pub fn of(mtu: u32, mode: Mode) -> Self {
+        match mode {
+            Mode::Native | Mode::Hardware if mtu > ONE_PAGE => Pieces::Several,
+            Mode::Native | Mode::Hardware | Mode::Generic => Pieces::One,
+        }
+    }
 }
 
 /// What the program has as constants, but for what mode and machine decide.
@@ -96,13 +120,30 @@ impl Settings {
     ///
     /// # Errors
     /// An object that has no such map or constant.
-    pub fn apply(&self, spec: &mut Spec, mode: Mode, machine: Machine) -> Result<(), ObjectError> {
+    pub fn apply(
+        &self,
+        spec: &mut Spec,
+        mode: Mode,
+        pieces: Pieces,
+        machine: Machine,
+    ) -> Result<(), ObjectError> {
         let buckets = buckets(self.connections);
         spec.map_mut("connections")?.max_entries = self.connections;
         spec.map_mut("index")?.max_entries = buckets;
         let deferred = match mode {
             Mode::Native | Mode::Hardware => deferred::COMPLETE,
             Mode::Generic => deferred::KEEP,
+        };
+        let frags: u32 = match pieces {
+            Pieces::One => 0,
+            Pieces::Several => {
+                for program in &mut spec.programs {
+                    if let SectionKind::Known(kind) = &mut program.kind {
+                        kind.flags |= prog_flags::XDP_HAS_FRAGS;
+                    }
+                }
+                1
+            }
         };
         let trace: u32 = match self.trace {
             Trace::Off => 0,
@@ -115,7 +156,7 @@ impl Settings {
         let mut tunnel_v4 = source4.address().octets().to_vec();
         tunnel_v4.extend_from_slice(&mask.to_be_bytes());
         // Addresses and ports lie as in a packet, everything else as the machine has it.
-        let constants: [(&str, &[u8]); 13] = [
+        let constants: [(&str, &[u8]); 14] = [
             ("BALANCER_V4", &self.balancer_v4.octets()),
             ("BALANCER_V6", &self.balancer_v6.octets()),
             ("BALANCER_MAC", &self.balancer_mac),
@@ -128,6 +169,7 @@ impl Settings {
             ("TUNNEL_V6", &source6[..8]),
             ("DEFERRED", &deferred.to_ne_bytes()),
             ("PERFMON", &machine.perfmon.to_ne_bytes()),
+            ("FRAGS", &frags.to_ne_bytes()),
             ("TRACE", &trace.to_ne_bytes()),
         ];
         constants
@@ -211,7 +253,7 @@ pub(super) mod tests {
     fn settings_go_into_the_object_and_come_back() {
         let mut spec = super::super::program::parse(crate::PROGRAM).unwrap();
         settings()
-            .apply(&mut spec, Mode::Generic, Machine::ask())
+            .apply(&mut spec, Mode::Generic, Pieces::One, Machine::ask())
             .unwrap();
         assert_eq!(spec.global("BALANCER_V4").unwrap(), [10, 0, 0, 10]);
         assert_eq!(
@@ -236,6 +278,23 @@ pub(super) mod tests {
     fn every_flow_has_room_for_both_keys() {
         let sizes = [1, 4, 5, 1000, 65_536, 1 << 20, 1 << 24].map(buckets);
         assert_eq!(sizes, [1, 1, 2, 256, 16_384, 1 << 18, 1 << 22]);
+    }
+
+    #[test]
+    fn long_frames_come_in_pieces_in_native_mode_only() {
+        let check = |mtu, mode| Pieces::of(mtu, mode);
+        assert_eq!(check(1_500, Mode::Native), Pieces::One);
+        assert_eq!(check(9_000, Mode::Native), Pieces::Several);
+        assert_eq!(check(9_000, Mode::Generic), Pieces::One);
+        let mut spec = super::super::program::parse(crate::PROGRAM).unwrap();
+        settings()
+            .apply(&mut spec, Mode::Native, Pieces::Several, Machine::ask())
+            .unwrap();
+        assert_eq!(spec.global("FRAGS").unwrap(), 1u32.to_ne_bytes());
+        let SectionKind::Known(kind) = &spec.programs[0].kind else {
+            panic!("{:?}", spec.programs[0].kind);
+        };
+        assert_eq!(kind.flags, prog_flags::XDP_HAS_FRAGS);
     }
 
     #[test]
