@@ -1,6 +1,6 @@
 //! PURE: what runs now, as far as the next configuration depends on it: who has which number, and which numbers flows name.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use xdplb_prog::abi::{Backend, Connection, backend};
 
@@ -90,24 +90,33 @@ pub struct Before {
 }
 
 impl Before {
-    /// The number of a service: its own, or that of flows which were opened to it before it was taken out of the file.
-    pub fn service_id(&self, key: &ServiceKey) -> Option<u32> {
-        if let Some(id) = self.services.get(key) {
-            return Some(*id);
+    /// The numbers of services: their own, or those of flows which were opened to them before they were taken out of the
+    /// file. No two get the same.
+    pub fn service_ids(&self, keys: &[ServiceKey]) -> Vec<Option<u32>> {
+        let mut given: HashSet<u32> = self.services.values().copied().collect();
+        let mut orphans = HashMap::new();
+        for (id, opened) in self
+            .census
+            .samples
+            .iter()
+            .filter(|(id, _)| !given.contains(id))
+        {
+            orphans.insert(*opened, *id);
+            orphans.insert(
+                ServiceKey {
+                    port: None,
+                    ..*opened
+                },
+                *id,
+            );
         }
-        let mut orphans = self.census.samples.iter();
-        let every = ServiceKey { port: None, ..*key };
-        let (id, _) = orphans.find(|(id, opened)| {
-            let fits = **opened == *key
-                || (every == *key
-                    && every
-                        == ServiceKey {
-                            port: None,
-                            ..**opened
-                        });
-            fits && !self.services.values().any(|taken| taken == *id)
-        })?;
-        Some(*id)
+        let mut orphan = |key: &ServiceKey| {
+            let id = *orphans.get(key)?;
+            given.insert(id).then_some(id)
+        };
+        keys.iter()
+            .map(|key| self.services.get(key).copied().or_else(|| orphan(key)))
+            .collect()
     }
 
     /// The numbers of the backends by service number and place.
@@ -217,10 +226,12 @@ mod tests {
             .census
             .samples
             .insert(7, "10.0.0.10:80".parse().unwrap());
-        let id = |text: &str| before.service_id(&text.parse().unwrap());
-        assert_eq!(id("10.0.0.10:80"), Some(7));
-        assert_eq!(id("10.0.0.10"), Some(7));
-        assert_eq!(id("10.0.0.10:81"), None);
-        assert_eq!(id("10.0.0.10:80/udp"), None);
+        let ids = |keys: &[&str]| {
+            let keys: Vec<ServiceKey> = keys.iter().map(|key| key.parse().unwrap()).collect();
+            before.service_ids(&keys)
+        };
+        assert_eq!(ids(&["10.0.0.10:80"]), [Some(7)]);
+        assert_eq!(ids(&["10.0.0.10", "10.0.0.10:80"]), [Some(7), None]);
+        assert_eq!(ids(&["10.0.0.10:81", "10.0.0.10:80/udp"]), [None, None]);
     }
 }

@@ -103,18 +103,36 @@ pub fn diff(
     let new_keys = by_key(new);
     keys.extend(new_keys.keys().filter(|key| !old.contains_key(key)));
     keys.sort();
+    let flows = Flows {
+        numbers: before.backend_ids(),
+        before,
+    };
     for key in keys {
         let next = new_keys.get(&key).map(|service| with_live(service, live));
-        let change = service(
-            key,
-            old.get(&key).copied(),
-            next.as_ref(),
-            own_ports,
-            before,
-        );
+        let old = old.get(&key).copied();
+        let change = service(key, old, next.as_ref(), own_ports, &flows);
         diff.services.extend(change);
     }
     diff
+}
+
+/// The flows of what runs, by name.
+struct Flows<'b> {
+    before: &'b Before,
+    numbers: HashMap<(u32, BackendKey), u32>,
+}
+
+impl Flows<'_> {
+    fn of_service(&self, key: ServiceKey) -> u64 {
+        let id = self.before.services.get(&key);
+        id.map_or(0, |id| self.before.census.of_service(*id))
+    }
+
+    fn of_backend(&self, key: ServiceKey, backend: BackendKey) -> u64 {
+        let id = self.before.services.get(&key);
+        let number = id.and_then(|id| self.numbers.get(&(*id, backend)));
+        number.map_or(0, |number| self.before.census.of_backend(*number))
+    }
 }
 
 fn by_key(config: &Config) -> HashMap<ServiceKey, &Service> {
@@ -160,10 +178,9 @@ fn service(
     old: Option<&Service>,
     new: Option<&Service>,
     own_ports: &RangeInclusive<u16>,
-    before: &Before,
+    flows: &Flows<'_>,
 ) -> Option<ServiceChange> {
-    let id = before.services.get(&key).copied();
-    let backends = backends(id, old, new, before);
+    let backends = backends(key, old, new, flows);
     let changes = match (old, new) {
         (Some(old), Some(new)) => settings(old, new, own_ports),
         (None, _) | (_, None) => Vec::new(),
@@ -181,7 +198,7 @@ fn service(
         changes,
         slots_removed: slots.removed,
         slots_moved: slots.others,
-        flows: id.map_or(0, |id| before.census.of_service(id)),
+        flows: flows.of_service(key),
         flows_ending: backends.iter().map(|backend| backend.flows_ending).sum(),
         backends,
     })
@@ -221,10 +238,10 @@ fn slots(old: Option<&Service>, new: Option<&Service>) -> Disruption {
 }
 
 fn backends(
-    id: Option<u32>,
+    service: ServiceKey,
     old: Option<&Service>,
     new: Option<&Service>,
-    before: &Before,
+    flows: &Flows<'_>,
 ) -> Vec<BackendChange> {
     let list = |service: Option<&Service>| -> HashMap<BackendKey, Backend> {
         let backends = service
@@ -239,11 +256,6 @@ fn backends(
     let mut keys: Vec<BackendKey> = old.keys().copied().collect();
     keys.extend(new.keys().filter(|key| !old.contains_key(key)));
     keys.sort_by_key(BackendKey::identity);
-    let numbers = before.backend_ids();
-    let flows = |key: BackendKey| {
-        let number = id.and_then(|id| numbers.get(&(id, key)));
-        number.map_or(0, |number| before.census.of_backend(*number))
-    };
     let change = |key: BackendKey| {
         let (what, changes, ends) = match (old.get(&key), new.get(&key)) {
             (None, Some(_)) => (What::Added, Vec::new(), false),
@@ -261,7 +273,11 @@ fn backends(
             backend: key.to_string(),
             what,
             changes,
-            flows_ending: if ends { flows(key) } else { 0 },
+            flows_ending: if ends {
+                flows.of_backend(service, key)
+            } else {
+                0
+            },
         })
     };
     keys.into_iter().filter_map(change).collect()

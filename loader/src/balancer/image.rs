@@ -13,7 +13,7 @@ use xdplb_prog::abi::{self, BLOCK, Backend, Be16, Mac, backend, mode};
 use super::before::{Before, Live};
 use super::ids::{Ids, room};
 use super::maglev::{self, Member, Slots};
-use super::service::{self, Config, Forward, Service, State};
+use super::service::{self, Config, Forward, Service, ServiceKey, State};
 use super::tables::{NO_BACKEND, abi_key, be16, is_vacant, packed};
 
 /// The most blocks of tables: 4 GiB.
@@ -145,15 +145,8 @@ fn number_services(services: &[Service], before: &Before) -> Vec<u32> {
     named.for_each(|id| ids.take(*id));
     let gone = before.backends.iter().filter(|entry| !is_vacant(entry));
     gone.for_each(|entry| ids.take(entry.service));
-    let mut given = HashSet::new();
-    let old: Vec<Option<u32>> = services
-        .iter()
-        .map(|service| {
-            before
-                .service_id(&service.key)
-                .filter(|id| given.insert(*id))
-        })
-        .collect();
+    let keys: Vec<ServiceKey> = services.iter().map(|service| service.key).collect();
+    let old = before.service_ids(&keys);
     old.into_iter()
         .map(|id| id.unwrap_or_else(|| ids.fresh()))
         .collect()
