@@ -36,7 +36,9 @@ pub struct Tables {
 }
 
 /// Bytes in front of a frame: XDP_PACKET_HEADROOM of include/uapi/linux/bpf.h.
-const HEADROOM: usize = 256;
+pub const HEADROOM: usize = 256;
+/// Bytes of them that stay the driver's own (include/net/xdp.h, `struct xdp_frame`).
+const XDP_FRAME: usize = 40;
 
 /// A balancer in memory.
 pub struct Model {
@@ -58,6 +60,8 @@ pub struct Model {
     pub routes: HashMap<Addr, MacWords>,
     /// The clock, in ticks.
     pub now: Cell<u32>,
+    /// Bytes in front of each frame: [`HEADROOM`], less what metadata takes.
+    pub headroom: Cell<usize>,
     /// The lines traced.
     pub lines: RefCell<Vec<String>>,
     /// What a watcher got.
@@ -113,6 +117,7 @@ impl Model {
             backends: backends.into_iter().map(UnsafeCell::new).collect(),
             routes: HashMap::new(),
             now: Cell::new(0),
+            headroom: Cell::new(HEADROOM),
             lines: RefCell::default(),
             events: RefCell::default(),
             hand: Cell::new(0),
@@ -125,9 +130,10 @@ impl Model {
 
     /// Gives it a frame, as the driver would; the frame is then as it left.
     pub fn receive(&self, frame: &mut Vec<u8>) -> Verdict {
-        let mut buffer = vec![0; HEADROOM];
+        let headroom = self.headroom.get();
+        let mut buffer = vec![0; headroom];
         buffer.extend_from_slice(frame);
-        self.bounds.set((HEADROOM, buffer.len()));
+        self.bounds.set((headroom, buffer.len()));
         // SAFETY: no frame of the packet before is in use any more.
         unsafe { *self.buffer.get() = buffer };
         let verdict = balance(self, &self.frame());
@@ -188,6 +194,22 @@ impl Model {
             // SAFETY: as in `slots`.
             .map(|backend| unsafe { *backend.get() })
             .collect()
+    }
+
+    /// Writes a slot, as who reads and writes the map does.
+    pub fn put_connection(&self, slot: u32, connection: &Connection) {
+        if let Some(place) = self.connections.get(slot as usize) {
+            // SAFETY: as in `slots`.
+            unsafe { *place.get() = *connection };
+        }
+    }
+
+    /// Writes a backend.
+    pub fn put_backend(&self, index: u32, backend: &Backend) {
+        if let Some(place) = self.backends.get(index as usize) {
+            // SAFETY: as in `slots`.
+            unsafe { *place.get() = *backend };
+        }
     }
 
     /// Changes a backend's flags, as a reload does.
@@ -423,7 +445,7 @@ impl World for Model {
             return false;
         };
         // As `bpf_xdp_adjust_head` has it (net/core/filter.c): an Ethernet header must be left.
-        if new + 14 > end {
+        if new < XDP_FRAME || new + 14 > end {
             return false;
         }
         self.bounds.set((new, end));

@@ -13,6 +13,7 @@ pub mod interrupt;
 pub mod load;
 pub mod netns;
 pub mod objects;
+pub mod packets;
 pub mod ping;
 pub mod privilege;
 pub mod probe;

@@ -1,86 +1,143 @@
 //! The real program in the kernel, given packets by BPF_PROG_TEST_RUN: the bytecode of the release, no interface needed.
 //!
-//! The kernel looks sockets up in the network namespace of whoever asks for the run, so a test that must not meet the
-//! machine's own sockets does all of it [`inside`](crate::netns::Netns::run) a namespace of its own.
-
-use std::mem::offset_of;
+//! The kernel asks the routing table of the network namespace of whoever asks for the run, so a test that must not meet the
+//! machine's own routes does all of it [`inside`](crate::netns::Netns::run) a namespace of its own.
 
 use anyhow::{Context, Result, ensure};
 use xdplb_loader::kernel::{Map, Program, ProgramDefinition, TestRun, Update};
 use xdplb_loader::load::{LoadOptions, Loaded, LoadedProgram, load};
-use xdplb_loader::object::Spec;
-use xdplb_loader::uapi::{AttachType, ProgramType};
-use xdplb_prog::abi::{Backend, Connection, FlowId, FlowKey};
+use xdplb_loader::object::{ProgramKind, Spec};
+use xdplb_loader::uapi::{AttachType, ProgramType, prog_flags};
+use xdplb_prog::abi::{
+    Backend, BackendCount, Block, Bucket, Connection, Count, Service, ServiceCount, ServiceKey,
+};
 use xdplb_prog::counters::{Reason, Verdict};
-use xdplb_prog::flow::State;
+use xdplb_prog::model::Tables;
 use xdplb_prog::world::Settings;
-
-use crate::scenarios::Balancer;
 
 /// The program with its maps.
 #[derive(Debug)]
 pub struct OnKernel {
     loaded: Loaded,
+    settings: Settings,
+}
+
+/// A value of a map, as bytes and back.
+///
+/// # Safety
+/// `repr(C)` without padding, and any bytes are one.
+unsafe trait Plain: Copy {}
+macro_rules! plain {
+    // SAFETY: all of these are, each layout asserted in xdplb_prog::abi.
+    ($($type:ty)*) => {$(unsafe impl Plain for $type {})*};
+}
+plain!(Backend BackendCount Block Bucket Connection Count Service ServiceCount ServiceKey u32);
+
+fn bytes<T: Plain>(value: &T) -> &[u8] {
+    // SAFETY: `Plain`: every byte of it is initialised.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
+}
+fn value<T: Plain>(bytes: &[u8]) -> Result<T> {
+    let size = size_of::<T>();
+    ensure!(bytes.len() == size, "{} bytes, not {size}", bytes.len());
+    // SAFETY: `Plain`, and there are as many bytes as it has.
+    Ok(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
 }
 
 /// The embedded object, set up as the loader would set it up.
-pub fn spec(settings: &Settings) -> Result<Spec> {
+pub fn spec(settings: &Settings, tables: &Tables) -> Result<Spec> {
     let mut spec = Spec::parse(xdplb_loader::PROGRAM)?;
     spec.name = "xdplb".into();
     // All of them by name: one that is added and forgotten here does not compile.
     let Settings {
-        service_addr,
-        service_port,
-        balancer_addr,
+        balancer_v4,
+        balancer_v6,
         balancer_mac,
-        backends,
         slots,
+        buckets,
+        seed,
         ticks_per_second,
+        mtu,
+        tunnel_v4,
+        tunnel_v6,
         deferred,
-        trace,
         perfmon,
+        frags,
+        trace,
+        watch,
+        dry,
     } = *settings;
-    let constants: [(&str, &[u8]); 10] = [
-        ("SERVICE_ADDR", &service_addr.0),
-        ("SERVICE_PORT", &service_port.0),
-        ("BALANCER_ADDR", &balancer_addr.0),
+    let tunnel_v4 = tunnel_v4.map(u32::to_ne_bytes);
+    let constants: [(&str, &[u8]); 16] = [
+        ("BALANCER_V4", &balancer_v4.0),
+        ("BALANCER_V6", &balancer_v6.bytes()),
         ("BALANCER_MAC", &balancer_mac.bytes()),
-        ("BACKENDS", &backends.to_ne_bytes()),
         ("SLOTS", &slots.to_ne_bytes()),
+        ("BUCKETS", &buckets.to_ne_bytes()),
+        ("SEED", &seed.to_ne_bytes()),
         ("TICKS_PER_SECOND", &ticks_per_second.to_ne_bytes()),
+        ("MTU", &mtu.to_ne_bytes()),
+        ("TUNNEL_V4", tunnel_v4.as_flattened()),
+        ("TUNNEL_V6", &tunnel_v6.to_ne_bytes()),
         ("DEFERRED", &deferred.to_ne_bytes()),
-        ("TRACE", &trace.to_ne_bytes()),
         ("PERFMON", &perfmon.to_ne_bytes()),
+        ("FRAGS", &frags.to_ne_bytes()),
+        ("TRACE", &trace.to_ne_bytes()),
+        ("WATCH", &watch.to_ne_bytes()),
+        ("DRY", &dry.to_ne_bytes()),
     ];
     for (name, bytes) in constants {
         spec.set_global(name, bytes)?;
     }
+    let services = tables.services.values().map(|service| service.id + 1);
     let sizes = [
-        ("backends", backends),
-        ("backend_counters", backends),
+        ("services", tables.services.len() as u32),
+        ("tables", tables.tables.len() as u32),
+        ("members", tables.members.len() as u32),
+        ("backends", tables.backends.len() as u32),
+        ("backend_counters", tables.backends.len() as u32),
+        ("service_counters", services.max().unwrap_or(0)),
         ("connections", slots),
-        ("flows", 2 * slots),
+        ("index", buckets),
     ];
     for (name, entries) in sizes {
-        spec.map_mut(name)?.max_entries = entries;
+        spec.map_mut(name)?.max_entries = entries.max(1);
+    }
+    if frags != 0 {
+        let kind = ProgramKind {
+            flags: prog_flags::XDP_HAS_FRAGS,
+            ..ProgramKind::XDP
+        };
+        let name = spec.programs.first().map(|program| program.name.clone());
+        spec.set_kind(name.as_deref(), kind)?;
     }
     Ok(spec)
 }
 
 impl OnKernel {
-    /// Loads it.
-    pub fn load(settings: &Settings, backends: &[Backend]) -> Result<Self> {
+    /// Loads it and fills its maps.
+    pub fn load(settings: &Settings, tables: &Tables) -> Result<Self> {
         let this = Self {
-            loaded: load(&spec(settings)?, LoadOptions::default(), &mut ())?,
+            loaded: load(&spec(settings, tables)?, LoadOptions::default(), &mut ())?,
+            settings: *settings,
         };
-        for (index, backend) in (0u32..).zip(backends) {
-            let mut value = [0; size_of::<Backend>()];
-            value[..4].copy_from_slice(&backend.ip.0);
-            value[4..10].copy_from_slice(&backend.mac);
-            this.map("backends")?
-                .update(&index.to_ne_bytes(), &value, Update::Any)?;
-        }
+        let pair = |(key, service)| (bytes::<ServiceKey>(key).into(), bytes::<Service>(service).into());
+        let services: Vec<_> = tables.services.iter().map(pair).collect();
+        this.map("services")?.update_all(&services)?;
+        this.fill("tables", &tables.tables)?;
+        this.fill("members", &tables.members)?;
+        this.fill("backends", &tables.backends)?;
         Ok(this)
+    }
+
+    fn fill<T: Plain>(&self, map: &str, values: &[T]) -> Result<()> {
+        let values: Vec<u8> = values.iter().flat_map(bytes::<T>).copied().collect();
+        Ok(self.map(map)?.fill(&values)?)
+    }
+
+    /// As it was loaded.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// The program and what the kernel said about it.
@@ -89,17 +146,20 @@ impl OnKernel {
     }
 
     fn map(&self, name: &str) -> Result<&Map> {
-        self.loaded
-            .map(name)
-            .with_context(|| format!("no map {name}"))
+        Ok(self.loaded.map(name)?)
     }
 
     /// Gives it a frame once.
     pub fn run(&self, frame: &[u8]) -> Result<(Verdict, Vec<u8>)> {
+        self.run_in(frame, None)
+    }
+
+    /// The same with a context: a `struct xdp_md` whose packet, behind `data` bytes of metadata, is in `frame`.
+    pub fn run_in(&self, frame: &[u8], context: Option<&[u8]>) -> Result<(Verdict, Vec<u8>)> {
         let run = TestRun {
             data: frame,
+            context,
             repeat: 1,
-            ..TestRun::default()
         };
         let result = self.program()?.program.test_run(&run)?;
         let known = [Verdict::Drop, Verdict::Pass, Verdict::Tx];
@@ -127,116 +187,61 @@ impl OnKernel {
     }
 
     /// Packets and bytes of a reason.
-    pub fn count(&self, reason: Reason) -> Result<[u64; 2]> {
-        self.sums("counters", reason as u32)
+    pub fn count(&self, reason: Reason) -> Result<Count> {
+        let [packets, bytes] = self.sums("counters", reason as u32)?;
+        Ok(Count { packets, bytes })
     }
 
-    /// Connections, packets and bytes sent, packets and bytes received.
-    pub fn backend_count(&self, index: u32) -> Result<[u64; 5]> {
-        self.sums("backend_counters", index)
-    }
-
-    /// Keys of `flows` with what they lead to, in the order of their bytes.
-    pub fn flow_entries(&self) -> Result<Vec<([u8; 16], FlowId)>> {
-        let flows = self.map("flows")?;
-        let mut entries = Vec::new();
-        for key in flows.keys()? {
-            let value = flows
-                .lookup(&key)?
-                .context("a key without a value, though nobody runs")?;
-            let id = FlowId(u32::from_ne_bytes(value.as_slice().try_into()?));
-            entries.push((key.as_slice().try_into()?, id));
-        }
-        entries.sort_unstable_by_key(|(key, _)| *key);
-        Ok(entries)
-    }
-
-    /// Every slot of `connections` as it lies there.
-    pub fn slots(&self) -> Result<Vec<Record>> {
-        let connections = self.map("connections")?;
-        (0..connections.shape().max_entries)
-            .map(|slot| {
-                let value = connections.lookup(&slot.to_ne_bytes())?;
-                Ok(Record(value.context("a slot is missing")?))
-            })
-            .collect()
-    }
-}
-
-/// A value of map `connections`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record(Vec<u8>);
-
-impl Record {
-    fn word(&self, offset: usize) -> u32 {
-        let bytes = self.0.get(offset..offset + 4);
-        bytes.map_or(0, |bytes| {
-            u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+    /// What a backend got and gave.
+    pub fn backend_count(&self, index: u32) -> Result<BackendCount> {
+        let [connections, sent, sent_bytes, received, received_bytes] =
+            self.sums("backend_counters", index)?;
+        let count = |packets, bytes| Count { packets, bytes };
+        Ok(BackendCount {
+            connections,
+            sent: count(sent, sent_bytes),
+            received: count(received, received_bytes),
         })
     }
 
-    /// Whether a connection is in it.
-    pub fn is_live(&self) -> bool {
-        self.word(offset_of!(Connection, state)) != State::FREE
+    /// What became of a service's new flows.
+    pub fn service_count(&self, id: u32) -> Result<ServiceCount> {
+        let [opened, refused] = self.sums("service_counters", id)?;
+        Ok(ServiceCount { opened, refused })
     }
 
-    /// When its last packet came.
-    pub fn last_seen(&self) -> u32 {
-        self.word(offset_of!(Connection, last_seen))
+    /// Every entry of an array, in order. Locks read as zero.
+    fn all<T: Plain>(&self, map: &str) -> Result<Vec<T>> {
+        let map = self.map(map)?;
+        let mut values = Vec::with_capacity(map.shape().max_entries as usize);
+        map.visit(&mut |_, bytes| values.push(value(bytes)))?;
+        values.into_iter().collect()
     }
 
-    /// Its bytes without the lock, which is the kernel's.
-    pub fn bytes(&self) -> &[u8] {
-        self.0
-            .get(offset_of!(Connection, generation)..)
-            .unwrap_or_default()
+    /// Every slot of `connections`.
+    pub fn connections(&self) -> Result<Vec<Connection>> {
+        self.all("connections")
+    }
+    /// Every bucket of `index`.
+    pub fn buckets(&self) -> Result<Vec<Bucket>> {
+        self.all("index")
+    }
+    /// Every entry of `backends`.
+    pub fn backends(&self) -> Result<Vec<Backend>> {
+        self.all("backends")
     }
 
-    /// The bytes that a connection of the model's would have there.
-    pub fn of(connection: &Connection) -> Self {
-        let flow = |key: &FlowKey| *key.bytes();
-        let mut bytes = vec![0; size_of::<Connection>()];
-        let mut put = |offset: usize, field: &[u8]| {
-            bytes[offset..offset + field.len()].copy_from_slice(field);
-        };
-        let words = [
-            (offset_of!(Connection, generation), connection.generation),
-            (offset_of!(Connection, last_seen), connection.last_seen),
-            (offset_of!(Connection, state), connection.state),
-            (offset_of!(Connection, backend), connection.backend),
-        ];
-        for (offset, word) in words {
-            put(offset, &word.to_ne_bytes());
-        }
-        put(offset_of!(Connection, request), &flow(&connection.request));
-        put(offset_of!(Connection, reply), &flow(&connection.reply));
-        put(offset_of!(Connection, client_mac), &connection.client_mac);
-        put(offset_of!(Connection, backend_mac), &connection.backend_mac);
-        Self(bytes)
+    fn put<T: Plain>(&self, map: &str, index: u32, value: &T) -> Result<()> {
+        let key = index.to_ne_bytes();
+        Ok(self.map(map)?.update(&key, bytes(value), Update::Any)?)
     }
-}
-
-/// The scenarios take no errors; what fails here is the kernel's refusal, not the program's answer.
-fn must<T>(result: Result<T>) -> T {
-    result.unwrap_or_else(|error| panic!("{error:#}"))
-}
-
-impl Balancer for OnKernel {
-    fn receive(&mut self, frame: &[u8]) -> (Verdict, Vec<u8>) {
-        must(self.run(frame))
+    /// Writes a slot of `connections`, but for its lock.
+    pub fn put_connection(&self, slot: u32, connection: &Connection) -> Result<()> {
+        self.put("connections", slot, connection)
     }
-    fn counted(&mut self, reason: Reason) -> u64 {
-        must(self.count(reason))[0]
-    }
-    fn bytes(&mut self, reason: Reason) -> u64 {
-        must(self.count(reason))[1]
-    }
-    fn backend(&mut self, index: u32) -> (u64, u64, u64) {
-        let [connections, sent, _, received, _] = must(self.backend_count(index));
-        (connections, sent, received)
-    }
-    fn flows(&mut self) -> usize {
-        must(self.map("flows").and_then(|map| Ok(map.keys()?))).len()
+    /// Writes an entry of `backends`.
+    pub fn put_backend(&self, index: u32, backend: &Backend) -> Result<()> {
+        self.put("backends", index, backend)
     }
 }
 

@@ -1,93 +1,39 @@
 //! The program's bytecode in the kernel, under BPF_PROG_TEST_RUN: every scenario, the trace's constant, the object itself.
 
 use std::collections::BTreeSet;
-use std::net::TcpListener;
 
 use anyhow::{Context, Result, ensure};
 use goblin::elf::{Elf, sym};
 use xdplb_loader::kernel::Program;
 use xdplb_loader::object::Target;
-use xdplb_prog::abi::Backend;
-use xdplb_prog::counters::{Reason, Verdict};
+use xdplb_prog::model::Tables;
 use xdplb_prog::world::Settings;
-use xdplb_tests::frames::{Tcp, read};
 use xdplb_tests::netns::Netns;
+use xdplb_tests::packets::{settings, v4};
 use xdplb_tests::program::{OnKernel, assemble, insn, spec};
-use xdplb_tests::scenarios::{self, BALANCER, CLIENT};
+use xdplb_tests::scenarios::{Make, Scenario};
 
-#[test]
-fn every_scenario_holds() -> Result<()> {
-    let each = |perfmon| scenarios::ALL.iter().map(move |each| (perfmon, each));
-    for (perfmon, (name, scenario)) in each(1).chain(each(0)) {
-        println!("{name}, PERFMON = {perfmon}");
-        Netns::new("lb")?.run(|| {
-            scenario(&mut |settings: Settings, backends: Vec<Backend>| {
-                let settings = Settings {
-                    perfmon,
-                    ..settings
-                };
-                let program = OnKernel::load(&settings, &backends);
-                Box::new(program.unwrap_or_else(|error| panic!("{error:#}")))
-            });
-            Ok(())
-        })?;
+/// In a namespace that routes nothing.
+fn on_kernel(scenario: Scenario, perfmon: u32) {
+    let run = || {
+        scenario(&Make::on_kernel(perfmon));
+        Ok(())
+    };
+    let done = Netns::new("lb").and_then(|netns| netns.run(run));
+    done.unwrap_or_else(|error| panic!("{error:#}"));
+}
+
+mod with_perfmon {
+    fn run(scenario: super::Scenario) {
+        super::on_kernel(scenario, 1);
     }
-    Ok(())
+    xdplb_tests::each_scenario!(run);
 }
-
-/// A port that the host itself listens on, or has a connection from, is not given to a client: answers to it are the host's.
-#[test]
-fn the_hosts_own_ports_are_not_given_away() -> Result<()> {
-    Netns::new("lb")?.run(|| {
-        let program = OnKernel::load(&scenarios::settings(1, 16), &scenarios::backends(1))?;
-        let syn = |port| program.run(&Tcp::new((CLIENT, port), (BALANCER, 80), "S").frame());
-        let own = TcpListener::bind("0.0.0.0:40000")?;
-        let (verdict, frame) = syn(40_000)?;
-        let seen = read(&frame).map_err(anyhow::Error::msg)?;
-        ensure!(verdict == Verdict::Tx, "{verdict:?}");
-        ensure!(
-            seen.from.0 == BALANCER && seen.from.1 != 40_000,
-            "port {} is the host's",
-            seen.from.1
-        );
-        let answer = Tcp::new(([10, 0, 0, 2], 80), (BALANCER, 40_000), "A").frame();
-        ensure!(program.run(&answer)? == (Verdict::Pass, answer));
-        ensure!(program.count(Reason::NoConnection)?[0] == 1);
-
-        drop(own);
-        let (_, frame) =
-            program.run(&Tcp::new(([10, 0, 0, 9], 40_000), (BALANCER, 80), "S").frame())?;
-        ensure!(read(&frame).map_err(anyhow::Error::msg)?.from.1 == 40_000);
-        Ok(())
-    })
-}
-
-/// Port 0 is no port (RFC 6335 §6), but a packet can say it all the same. Such a SYN once left half a connection in `flows`
-/// that nothing ever removed, one for each port of the service.
-#[test]
-fn a_source_port_of_zero_leaves_nothing_behind() -> Result<()> {
-    Netns::new("lb")?.run(|| {
-        let program = OnKernel::load(&scenarios::settings(2, 16), &scenarios::backends(2))?;
-        for port in 1..100 {
-            let (verdict, frame) =
-                program.run(&Tcp::new((CLIENT, 0), (BALANCER, port), "S").frame())?;
-            let entries = program.flow_entries()?.len();
-            let live = program
-                .slots()?
-                .iter()
-                .filter(|slot| slot.is_live())
-                .count();
-            ensure!(
-                entries == 2 * live,
-                "{verdict:?}: {entries} entries, {live} connections"
-            );
-            if verdict == Verdict::Tx {
-                let seen = read(&frame).map_err(anyhow::Error::msg)?;
-                ensure!(seen.from.1 != 0, "sent from port 0");
-            }
-        }
-        Ok(())
-    })
+mod without_perfmon {
+    fn run(scenario: super::Scenario) {
+        super::on_kernel(scenario, 0);
+    }
+    xdplb_tests::each_scenario!(run);
 }
 
 /// What every call of the program's instructions in the kernel refers to: a helper's distance from `__bpf_call_base`.
@@ -131,9 +77,9 @@ fn what_is_not_traced_is_not_there() -> Result<()> {
     for trace in [0, 1] {
         let settings = Settings {
             trace,
-            ..scenarios::settings(2, 64)
+            ..settings()
         };
-        let program = OnKernel::load(&settings, &scenarios::backends(2))?;
+        let program = OnKernel::load(&settings, &Tables::of(&[v4().nat()]))?;
         let calls = calls(&program.program()?.program)?;
         ensure!(!calls.is_empty());
         ensure!(
@@ -151,9 +97,9 @@ fn the_verifier_is_soon_done() -> Result<()> {
         let settings = Settings {
             trace,
             perfmon,
-            ..scenarios::settings(2, 65_536)
+            ..settings()
         };
-        let program = OnKernel::load(&settings, &scenarios::backends(2))?;
+        let program = OnKernel::load(&settings, &Tables::of(&[v4().nat()]))?;
         let loaded = program.program()?;
         let verified = loaded.info.verified_insns;
         let which = format!("TRACE = {trace}, PERFMON = {perfmon}");
@@ -167,7 +113,7 @@ fn the_verifier_is_soon_done() -> Result<()> {
 #[test]
 fn another_reader_sees_the_same_object() -> Result<()> {
     let elf = Elf::parse(xdplb_loader::PROGRAM)?;
-    let spec = spec(&scenarios::settings(2, 64))?;
+    let spec = spec(&settings(), &Tables::of(&[v4().nat()]))?;
     // elf.h: EM_BPF; the kernel takes objects of its own byte order.
     ensure!((elf.header.e_machine, elf.is_64, elf.little_endian) == (247, true, true));
     let section = |index: usize| {

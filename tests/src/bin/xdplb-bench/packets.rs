@@ -7,10 +7,13 @@ use xdplb_loader::kernel::{Program, TestRun, Update};
 use xdplb_loader::load::{LoadOptions, Loaded, load};
 use xdplb_loader::object::Spec;
 use xdplb_prog::counters::Reason;
+use xdplb_prog::abi::{Be32, Mac};
+use xdplb_prog::model::Tables;
+use xdplb_prog::model_tables::{TestBackend, TestService};
 use xdplb_prog::world::Settings;
 use xdplb_tests::frames::{Tcp, read};
+use xdplb_tests::packets;
 use xdplb_tests::program::OnKernel;
-use xdplb_tests::scenarios::{self, BALANCER, BALANCER_MAC, CLIENT};
 
 use crate::figures::{Goal, Table, by_turns, median, verdict};
 use crate::restore::{Flow, HEADERS, Measured, STRIDE, empty};
@@ -26,6 +29,9 @@ const STRIDES: u32 = 4;
 /// The same for new connections, whose tables are made anew each time.
 const NEW_ROUNDS: u32 = 11;
 const PORT: u16 = 40_000;
+const BALANCER: [u8; 4] = [10, 0, 0, 10];
+const BALANCER_MAC: Mac = [0xde, 0xad, 0xbe, 0xef, 0, 0x10];
+const CLIENT: [u8; 4] = [10, 0, 0, 1];
 
 /// The twin, set up for the same client and backends.
 fn twin(object: &[u8]) -> Result<Loaded> {
@@ -80,8 +86,16 @@ fn with_connection() -> Result<(OnKernel, Tcp)> {
 
 /// The balancer with its usual room.
 pub fn balancer() -> Result<OnKernel> {
-    let settings: Settings = scenarios::settings(2, SLOTS);
-    OnKernel::load(&settings, &scenarios::backends(2))
+    let settings = Settings {
+        balancer_v4: Be32(BALANCER),
+        balancer_mac: BALANCER_MAC.into(),
+        slots: SLOTS,
+        buckets: SLOTS / 4,
+        ..packets::settings()
+    };
+    let backends = [2, 3].map(|n| TestBackend::new([10, 0, 0, n].into(), 80));
+    let service = TestService::new(BALANCER.into(), 80, &backends);
+    OnKernel::load(&settings, &Tables::of(&[service]))
 }
 
 /// The kernel's own measure of an empty program, with its loop around it: whole nanoseconds.
@@ -156,7 +170,7 @@ fn known_flows(object: &[u8], empty: &Program, base: f64) -> Result<[Vec<[f64; 2
     let runs = 2 * (1 + u64::from(ROUNDS * (STRIDES * STRIDE + 1)));
     // One request more: the acknowledgement that confirmed the connection. And one answer: the backend's SYN.
     for reason in [Reason::Forwarded, Reason::Replied] {
-        let (counted, name) = (balancer.count(reason)?[0], reason.name());
+        let (counted, name) = (balancer.count(reason)?.packets, reason.name());
         ensure!(counted == runs + 1, "{counted} of {} {name}", runs + 1);
     }
     // What restoring costs is subtracted; what the kernel's loop costs belongs to each.
@@ -189,7 +203,7 @@ fn new_flows(empty: &Program, base: f64) -> Result<[Vec<[f64; 2]>; 2]> {
             measured.run(2 * STRIDE)?;
             // From here on each one takes another's slot.
             when_full[length] = measured.time(16)? - restoring + base;
-            let opened = balancer.count(Reason::Opened)?[0];
+            let opened = balancer.count(Reason::Opened)?.packets;
             let runs = u64::from(STRIDE * (15 + 2 + 16) + 2);
             ensure!(opened == runs, "{opened} of {runs} connections opened");
         }

@@ -1,15 +1,12 @@
 //! IP in IP on the model, and what a client is told whose packet does not fit.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::collections::HashSet;
 use std::net::IpAddr;
 
-use support::*;
+use super::*;
+use crate::packets::*;
 use xdplb_prog::abi::{deferred, mode, protocol};
 use xdplb_prog::counters::Reason;
-use xdplb_prog::model::{Model, Tables};
 use xdplb_prog::model_tables::{TestBackend, TestService};
 use xdplb_prog::world::Settings;
 
@@ -33,15 +30,14 @@ fn in_range(source: IpAddr) -> bool {
     }
 }
 
-#[test]
-fn a_packet_travels_whole_in_another() {
+pub fn a_packet_travels_whole_in_another(make: &Make) {
     for (inner, outer) in pairs() {
-        for tags in TAGS {
+        for &tags in make.tags() {
             for length in [0, 1, 6, 1000] {
                 for number in [protocol::TCP, protocol::UDP] {
                     let service = service(&inner, &outer);
                     let is_udp = number == protocol::UDP;
-                    let model = model(&[if is_udp { service.udp() } else { service }]);
+                    let model = make.of(&[if is_udp { service.udp() } else { service }]);
                     let data = vec![0xa5; length];
                     let (from, to) = ((inner.client, PORT), (inner.vip, 80));
                     let packet = if is_udp {
@@ -72,10 +68,9 @@ fn a_packet_travels_whole_in_another() {
     }
 }
 
-#[test]
-fn a_flow_has_one_source_and_others_have_others() {
+pub fn a_flow_has_one_source_and_others_have_others(make: &Make) {
     for (inner, outer) in pairs() {
-        let model = model(&[service(&inner, &outer)]);
+        let model = make.of(&[service(&inner, &outer)]);
         let packet = |port, segment| {
             let packet = tcp((inner.client, port), (inner.vip, 80), segment, b"");
             frame(CLIENT_MAC, BALANCER_MAC, Tags::None, &packet)
@@ -100,12 +95,12 @@ fn a_flow_has_one_source_and_others_have_others() {
         }
         assert!(sources.len() > 45, "{}", sources.len());
         // A balancer of another seed, that has never seen the flow, sends it the same way.
-        let other = Model::new(
+        let other = make.with(
             Settings {
                 seed: 1,
                 ..settings()
             },
-            Tables::of(&[service(&inner, &outer)]),
+            &[service(&inner, &outer)],
         );
         let there = read(ip(&send(
             &model,
@@ -124,8 +119,7 @@ fn a_flow_has_one_source_and_others_have_others() {
     }
 }
 
-#[test]
-fn class_and_fragmenting_are_the_inner_ones() {
+pub fn class_and_fragmenting_are_the_inner_ones(make: &Make) {
     for (inner, outer) in pairs() {
         let mut packet = tcp((inner.client, PORT), (inner.vip, 80), Segment::Syn, b"");
         if inner.is_v6() {
@@ -139,7 +133,7 @@ fn class_and_fragmenting_are_the_inner_ones() {
             packet[10..12].copy_from_slice(&sum.ones_complement().to_ne_bytes());
         }
         let sent = frame(CLIENT_MAC, BALANCER_MAC, Tags::None, &packet);
-        let out = send(&model(&[service(&inner, &outer)]), &sent, Reason::Opened);
+        let out = send(&make.of(&[service(&inner, &outer)]), &sent, Reason::Opened);
         let bytes = read(ip(&out)).bytes;
         if outer.is_v6() {
             assert_eq!(bytes[..4], [0x6b, 0xa0, 0, 0]);
@@ -149,34 +143,34 @@ fn class_and_fragmenting_are_the_inner_ones() {
     }
 }
 
-#[test]
-fn a_checksum_left_to_hardware_is_completed() {
+pub fn a_checksum_left_to_hardware_is_completed(make: &Make) {
     for (inner, outer) in pairs() {
         let whole = tcp((inner.client, PORT), (inner.vip, 80), Segment::Syn, b"odd");
         let mut packet = whole.clone();
         defer(&mut packet);
-        let sent = frame(CLIENT_MAC, BALANCER_MAC, Tags::Vlan, &packet);
-        let out = send(&model(&[service(&inner, &outer)]), &sent, Reason::Opened);
+        let sent = frame(CLIENT_MAC, BALANCER_MAC, make.tagged(Tags::Vlan), &packet);
+        let out = send(&make.of(&[service(&inner, &outer)]), &sent, Reason::Opened);
         assert_eq!(read(ip(&out)).payload, whole);
     }
 }
 
-#[test]
-fn options_go_along() {
+pub fn options_go_along(make: &Make) {
+    if !make.anywhere() {
+        return;
+    }
     for (inner, outer) in pairs() {
         let packet = tcp((inner.client, PORT), (inner.vip, 80), Segment::Syn, b"");
         let packet = with_options(&packet);
-        let sent = frame(CLIENT_MAC, BALANCER_MAC, Tags::QinQ, &packet);
-        let out = send(&model(&[service(&inner, &outer)]), &sent, Reason::Opened);
+        let sent = frame(CLIENT_MAC, BALANCER_MAC, make.tagged(Tags::QinQ), &packet);
+        let out = send(&make.of(&[service(&inner, &outer)]), &sent, Reason::Opened);
         assert_eq!(read(ip(&out)).payload, packet);
     }
 }
 
-#[test]
-fn a_client_is_told_what_fits() {
+pub fn a_client_is_told_what_fits(make: &Make) {
     for (inner, outer) in pairs() {
-        for tags in TAGS {
-            let model = model(&[service(&inner, &outer)]);
+        for &tags in make.tags() {
+            let model = make.of(&[service(&inner, &outer)]);
             let room = 1500 - header(&outer);
             let segment = |length: usize| {
                 let data: Vec<u8> = (0..length).map(|n| n as u8).collect();
@@ -207,14 +201,13 @@ fn a_client_is_told_what_fits() {
     }
 }
 
-#[test]
-fn nothing_is_said_about_errors() {
+pub fn nothing_is_said_about_errors(make: &Make) {
     let cast = v6();
     let settings = Settings {
         mtu: 1300,
         ..settings()
     };
-    let model = Model::new(settings, Tables::of(&[cast.direct(mode::IPIP)]));
+    let model = make.with(settings, &[cast.direct(mode::IPIP)]);
     let answer = tcp(
         (cast.vip, 80),
         (cast.client, PORT),
@@ -226,14 +219,13 @@ fn nothing_is_said_about_errors() {
     send(&model, &sent, Reason::OtherIcmp);
 }
 
-#[test]
-fn in_generic_mode_the_socket_buffer_still_owes_it() {
+pub fn in_generic_mode_the_socket_buffer_still_owes_it(make: &Make) {
     let cast = v4();
     let settings = Settings {
         deferred: deferred::KEEP,
         ..settings()
     };
-    let model = Model::new(settings, Tables::of(&[cast.direct(mode::IPIP)]));
+    let model = make.with(settings, &[cast.direct(mode::IPIP)]);
     let mut packet = tcp((cast.client, PORT), (cast.vip, 80), Segment::Syn, b"");
     defer(&mut packet);
     let sent = frame(CLIENT_MAC, BALANCER_MAC, Tags::None, &packet);

@@ -1,12 +1,9 @@
 //! ICMP on the model: echo, and errors in both directions, every checksum recomputed by another crate.
-#![allow(clippy::unwrap_used)]
 
-mod support;
-
-use support::*;
+use super::*;
+use crate::packets::*;
 use xdplb_prog::abi::{mode, protocol};
 use xdplb_prog::counters::Reason;
-use xdplb_prog::model::Model;
 use xdplb_prog::model_tables::TestService;
 
 const PORT: u16 = 40_000;
@@ -27,12 +24,11 @@ fn echo(cast: &Cast) -> ((u8, u8), u8) {
     }
 }
 
-#[test]
-fn an_echo_request_to_a_service_is_answered() {
+pub fn an_echo_request_to_a_service_is_answered(make: &Make) {
     for cast in casts() {
-        for tags in TAGS {
+        for &tags in make.tags() {
             for length in [0, 1, 56, 1001] {
-                let model = model(&[cast.nat()]);
+                let model = make.of(&[cast.nat()]);
                 let data: Vec<u8> = (0..length).map(|n| (n * 7) as u8).collect();
                 let (request, reply) = echo(&cast);
                 let packet = icmp(cast.client, cast.vip, request, [1, 2, 3, 4], &data);
@@ -50,10 +46,9 @@ fn an_echo_request_to_a_service_is_answered() {
     }
 }
 
-#[test]
-fn an_echo_request_to_anyone_else_passes() {
+pub fn an_echo_request_to_anyone_else_passes(make: &Make) {
     for cast in casts() {
-        let model = model(&[cast.nat()]);
+        let model = make.of(&[cast.nat()]);
         for to in [cast.balancer, cast.backends[0], cast.client] {
             let packet = icmp(cast.client, to, echo(&cast).0, [0; 4], b"ping");
             let sent = frame(CLIENT_MAC, BALANCER_MAC, Tags::None, &packet);
@@ -67,7 +62,7 @@ fn an_echo_request_to_anyone_else_passes() {
 }
 
 /// Opens a flow; what went to the backend.
-fn open(model: &Model, cast: &Cast, protocol: u8, tags: Tags) -> Vec<u8> {
+fn open(model: &Balancer, cast: &Cast, protocol: u8, tags: Tags) -> Vec<u8> {
     let packet = packet(cast, protocol);
     let sent = frame(CLIENT_MAC, BALANCER_MAC, tags, &packet);
     send(model, &sent, Reason::Opened)
@@ -100,12 +95,11 @@ fn quotations(packet: &[u8]) -> Vec<&[u8]> {
         .collect()
 }
 
-#[test]
-fn an_error_about_a_packet_to_a_backend_reaches_the_client() {
+pub fn an_error_about_a_packet_to_a_backend_reaches_the_client(make: &Make) {
     for cast in casts() {
         for protocol in [protocol::TCP, protocol::UDP] {
-            for tags in TAGS {
-                let model = model(&[of(cast.nat(), protocol)]);
+            for &tags in make.tags() {
+                let model = make.of(&[of(cast.nat(), protocol)]);
                 let out = open(&model, &cast, protocol, tags);
                 let to_backend = read(ip(&out));
                 for reporter in [cast.router, to_backend.destination] {
@@ -143,12 +137,11 @@ fn an_error_about_a_packet_to_a_backend_reaches_the_client() {
     }
 }
 
-#[test]
-fn an_error_about_a_packet_to_the_client_reaches_the_backend() {
+pub fn an_error_about_a_packet_to_the_client_reaches_the_backend(make: &Make) {
     for cast in casts() {
         for protocol in [protocol::TCP, protocol::UDP] {
-            for tags in TAGS {
-                let model = model(&[of(cast.nat(), protocol)]);
+            for &tags in make.tags() {
+                let model = make.of(&[of(cast.nat(), protocol)]);
                 let out = open(&model, &cast, protocol, tags);
                 let (backend_mac, asked) = (macs(&out).1, read(ip(&out)));
                 let answer = if protocol == protocol::TCP {
@@ -195,18 +188,17 @@ fn about_direct(cast: &Cast) -> Vec<u8> {
     )
 }
 
-#[test]
-fn with_direct_return_an_error_goes_on_as_it_is() {
+pub fn with_direct_return_an_error_goes_on_as_it_is(make: &Make) {
     for cast in casts() {
         for opened in [true, false] {
-            let model = model(&[cast.direct(mode::DSR)]);
+            let model = make.of(&[cast.direct(mode::DSR)]);
             let packet = packet(&cast, protocol::TCP);
             let sent = frame(CLIENT_MAC, BALANCER_MAC, Tags::None, &packet);
             // Its record may be another balancer's: the table leads to the same backend.
             let mac = macs(&send(&model, &sent, Reason::Opened)).1;
-            let other = support::model(&[cast.direct(mode::DSR)]);
+            let other = make.of(&[cast.direct(mode::DSR)]);
             let error = about_direct(&cast);
-            let sent = frame(ROUTER_MAC, BALANCER_MAC, Tags::Vlan, &error);
+            let sent = frame(ROUTER_MAC, BALANCER_MAC, make.tagged(Tags::Vlan), &error);
             let asked = if opened { &model } else { &other };
             let out = send(asked, &sent, Reason::ErrorToBackend);
             assert_eq!(macs(&out), (BALANCER_MAC, mac));
@@ -215,10 +207,9 @@ fn with_direct_return_an_error_goes_on_as_it_is() {
     }
 }
 
-#[test]
-fn through_a_tunnel_an_error_takes_the_flows_way() {
+pub fn through_a_tunnel_an_error_takes_the_flows_way(make: &Make) {
     for cast in casts() {
-        let model = model(&[cast.direct(mode::IPIP)]);
+        let model = make.of(&[cast.direct(mode::IPIP)]);
         let packet = packet(&cast, protocol::TCP);
         let sent = frame(CLIENT_MAC, BALANCER_MAC, Tags::None, &packet);
         let flow = read(ip(&send(&model, &sent, Reason::Opened)));
@@ -233,10 +224,9 @@ fn through_a_tunnel_an_error_takes_the_flows_way() {
     }
 }
 
-#[test]
-fn what_concerns_no_flow_passes() {
+pub fn what_concerns_no_flow_passes(make: &Make) {
     for cast in casts() {
-        let model = model(&[cast.nat()]);
+        let model = make.of(&[cast.nat()]);
         let out = open(&model, &cast, protocol::TCP, Tags::None);
         let good = ip(&out).to_vec();
         let header = good.len() - read(&good).payload.len();

@@ -1,25 +1,21 @@
 //! Where there is no room for a new flow on the model: which old one gives way, and what the new one is told.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::collections::HashSet;
 
-use support::flows::*;
-use support::*;
+use super::*;
+use crate::packets::*;
 use xdplb_prog::abi::{mode, protocol};
 use xdplb_prog::counters::Reason;
 use xdplb_prog::model_tables::{TestBackend, TestService};
 use xdplb_prog::state::{CLOSED_SECONDS, DATAGRAM_SECONDS, IDLE_SECONDS, OPENING_SECONDS};
 
-#[test]
-fn direct_return_goes_on_without_a_record() {
+pub fn direct_return_goes_on_without_a_record(make: &Make) {
     for cast in casts() {
         for (mode, length) in [
             (mode::DSR, 0),
             (mode::IPIP, if cast.is_v6() { 40 } else { 20 }),
         ] {
-            let model = sized(4, &[cast.direct(mode)]);
+            let model = make.sized(4, &[cast.direct(mode)]);
             for port in 0..4 {
                 send(
                     &model,
@@ -36,19 +32,18 @@ fn direct_return_goes_on_without_a_record() {
             let out = send(&model, &sent, Reason::Stateless);
             assert_eq!(out.len(), sent.len() + length);
             // With room for a record it goes to the same backend.
-            let roomy = sized(64, &[cast.direct(mode)]);
+            let roomy = make.sized(64, &[cast.direct(mode)]);
             assert_eq!(macs(&send(&roomy, &sent, Reason::Opened)), macs(&out));
         }
     }
 }
 
-#[test]
-fn nobody_shares_a_port_towards_a_backend() {
+pub fn nobody_shares_a_port_towards_a_backend(make: &Make) {
     for cast in casts() {
         for number in BOTH {
             let one = TestService::new(cast.vip, 80, &[TestBackend::new(cast.backends[0], 8000)])
                 .source_ports(2000, 2009);
-            let model = model(&[of(one, number)]);
+            let model = make.of(&[of(one, number)]);
             let mut ports = HashSet::new();
             for port in 0..10 {
                 let asked = packet(
@@ -101,11 +96,10 @@ fn nobody_shares_a_port_towards_a_backend() {
     }
 }
 
-#[test]
-fn a_flood_leaves_established_connections_alone() {
+pub fn a_flood_leaves_established_connections_alone(make: &Make) {
     for cast in casts() {
         // In a row, as they were opened, longer than what one search looks at.
-        let model = sized(256, &[cast.nat()]);
+        let model = make.sized(256, &[cast.nat()]);
         for port in 0..128 {
             establish(&model, &cast, PORT + port);
         }
@@ -126,10 +120,9 @@ fn a_flood_leaves_established_connections_alone() {
     }
 }
 
-#[test]
-fn a_table_full_of_established_connections_refuses_new_ones() {
+pub fn a_table_full_of_established_connections_refuses_new_ones(make: &Make) {
     for cast in casts() {
-        let model = sized(8, &[cast.nat()]);
+        let model = make.sized(8, &[cast.nat()]);
         for port in 0..8 {
             establish(&model, &cast, PORT + port);
         }
@@ -150,10 +143,9 @@ fn a_table_full_of_established_connections_refuses_new_ones() {
     }
 }
 
-#[test]
-fn a_closed_connection_may_be_opened_again() {
+pub fn a_closed_connection_may_be_opened_again(make: &Make) {
     for cast in casts() {
-        let model = model(&[cast.nat()]);
+        let model = make.of(&[cast.nat()]);
         let out = establish(&model, &cast, PORT);
         send(&model, &ask(&cast, PORT, Segment::Fin), Reason::Forwarded);
         send(&model, &answer(&out, Segment::Fin), Reason::Replied);

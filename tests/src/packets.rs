@@ -1,31 +1,36 @@
-//! What the data plane's tests share: addresses, packets, and an independent check of every checksum in a frame.
-#![allow(clippy::unwrap_used, dead_code)]
-
-pub mod flows;
+//! Packets of either family: built with etherparse, read with an independent check of every checksum in them.
+#![allow(clippy::unwrap_used)]
 
 use std::net::IpAddr;
 
 use etherparse::{PacketBuilder, checksum::Sum16BitWords};
-use xdplb_prog::abi::{Addr, Be16, Be32, Mac, MacWords, deferred};
-use xdplb_prog::counters::{Reason, Verdict};
-use xdplb_prog::model::{Model, Tables};
+use xdplb_prog::abi::{Addr, Be16, Be32, Mac, MacWords, deferred, protocol};
 use xdplb_prog::model_tables::{TestBackend, TestService};
 use xdplb_prog::world::Settings;
 
+/// The balancer's Ethernet address.
 pub const BALANCER_MAC: Mac = [2, 0, 0, 0, 0, 0xbb];
+/// Where clients' frames come from.
 pub const CLIENT_MAC: Mac = [2, 0, 0, 0, 0, 0xcc];
+/// Another router's.
 pub const ROUTER_MAC: Mac = [2, 0, 0, 0, 0, 0xdd];
 
 /// A family's cast.
 #[derive(Clone, Copy, Debug)]
 pub struct Cast {
+    /// Who asks.
     pub client: IpAddr,
+    /// The service's address.
     pub vip: IpAddr,
+    /// The address that backends see.
     pub balancer: IpAddr,
+    /// Who answers.
     pub backends: [IpAddr; 2],
+    /// A router on the way, which reports errors.
     pub router: IpAddr,
 }
 
+/// IPv4.
 pub fn v4() -> Cast {
     let ip = |text: &str| text.parse().unwrap();
     Cast {
@@ -36,6 +41,7 @@ pub fn v4() -> Cast {
         router: ip("203.0.113.7"),
     }
 }
+/// IPv6.
 pub fn v6() -> Cast {
     let ip = |text: &str| text.parse().unwrap();
     Cast {
@@ -46,11 +52,13 @@ pub fn v6() -> Cast {
         router: ip("2001:db8:4::7"),
     }
 }
+/// Both.
 pub fn casts() -> [Cast; 2] {
     [v4(), v6()]
 }
 
 impl Cast {
+    /// Whether it is IPv6.
     pub fn is_v6(&self) -> bool {
         self.vip.is_ipv6()
     }
@@ -73,6 +81,7 @@ impl Cast {
     }
 }
 
+/// Settings that most tests use.
 pub fn settings() -> Settings {
     let IpAddr::V4(v4) = v4().balancer else {
         unreachable!()
@@ -100,36 +109,17 @@ pub fn settings() -> Settings {
     }
 }
 
-pub fn model(services: &[TestService]) -> Model {
-    Model::new(settings(), Tables::of(services))
-}
-
-/// Sends a frame through; the verdict must be the reason's, which must be counted once more.
-#[track_caller]
-pub fn send(model: &Model, frame: &[u8], reason: Reason) -> Vec<u8> {
-    let before = model.counted(reason);
-    let mut out = frame.to_vec();
-    let verdict = model.receive(&mut out);
-    let counters = model.counters.borrow().clone();
-    assert_eq!(
-        model.counted(reason),
-        before + 1,
-        "{reason:?}; {counters:?}"
-    );
-    assert_eq!(verdict, reason.verdict());
-    if verdict != Verdict::Tx {
-        assert_eq!(out, frame, "{reason:?} changed the frame");
-    }
-    out
-}
-
 /// The tags of a frame.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Tags {
+    /// None.
     None,
+    /// One, 802.1Q.
     Vlan,
+    /// Two, 802.1ad.
     QinQ,
 }
+/// All of them.
 pub const TAGS: [Tags; 3] = [Tags::None, Tags::Vlan, Tags::QinQ];
 
 /// An Ethernet frame around an IP packet.
@@ -157,9 +147,11 @@ pub fn l3(frame: &[u8]) -> usize {
     }
     at + 2
 }
+/// The IP packet in a frame.
 pub fn ip(frame: &[u8]) -> &[u8] {
     &frame[l3(frame)..]
 }
+/// Where a frame comes from and goes to.
 pub fn macs(frame: &[u8]) -> (Mac, Mac) {
     (
         frame[6..12].try_into().unwrap(),
@@ -170,10 +162,15 @@ pub fn macs(frame: &[u8]) -> (Mac, Mac) {
 /// A sender's TCP flags.
 #[derive(Clone, Copy, Debug)]
 pub enum Segment {
+    /// Opens.
     Syn,
+    /// Accepts.
     SynAck,
+    /// Goes on.
     Ack,
+    /// Has no more to say.
     Fin,
+    /// Ends at once.
     Rst,
 }
 
@@ -191,6 +188,7 @@ pub fn tcp(from: (IpAddr, u16), to: (IpAddr, u16), segment: Segment, data: &[u8]
     builder.write(&mut packet, data).unwrap();
     packet
 }
+/// A UDP datagram over IP.
 pub fn udp(from: (IpAddr, u16), to: (IpAddr, u16), data: &[u8]) -> Vec<u8> {
     let mut packet = Vec::new();
     let builder = ip_builder(from.0, to.0, 63).udp(from.1, to.1);
@@ -222,12 +220,50 @@ fn ip_builder(
     }
 }
 
+/// A client's port.
+pub const PORT: u16 = 40_000;
+/// Either transport.
+pub const BOTH: [u8; 2] = [protocol::TCP, protocol::UDP];
+
+/// A service of that transport.
+pub fn of(service: TestService, number: u8) -> TestService {
+    if number == protocol::UDP {
+        service.udp()
+    } else {
+        service
+    }
+}
+
+/// A packet of a transport: UDP has no segments, only data.
+pub fn packet(
+    number: u8,
+    from: (IpAddr, u16),
+    to: (IpAddr, u16),
+    segment: Segment,
+    data: &[u8],
+) -> Vec<u8> {
+    if number == protocol::UDP {
+        udp(from, to, data)
+    } else {
+        tcp(from, to, segment, data)
+    }
+}
+
+/// A packet as a client's frame.
+pub fn from_client(packet: &[u8]) -> Vec<u8> {
+    frame(CLIENT_MAC, BALANCER_MAC, Tags::None, packet)
+}
+
 /// What an IP packet says, and proof that its checksums are right: of every header, outer and inner, quoted or tunnelled.
 #[derive(Clone, Debug)]
 pub struct Read {
+    /// Source address.
     pub source: IpAddr,
+    /// Destination address.
     pub destination: IpAddr,
+    /// Hops left.
     pub hops: u8,
+    /// The number of what follows the header.
     pub protocol: u8,
     /// Header and all that IP says belongs to it.
     pub bytes: Vec<u8>,
@@ -236,12 +272,15 @@ pub struct Read {
 }
 
 impl Read {
+    /// A port: the source is at 0, the destination at 2.
     pub fn port(&self, at: usize) -> u16 {
         u16::from_be_bytes([self.payload[at], self.payload[at + 1]])
     }
+    /// Where it comes from.
     pub fn from(&self) -> (IpAddr, u16) {
         (self.source, self.port(0))
     }
+    /// Where it goes.
     pub fn to(&self) -> (IpAddr, u16) {
         (self.destination, self.port(2))
     }
