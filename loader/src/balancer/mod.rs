@@ -20,6 +20,7 @@ pub mod maglev;
 pub mod mode;
 pub mod neighbour;
 pub mod next;
+pub mod packet;
 pub mod pins;
 pub mod program;
 pub mod readback;
