@@ -7,9 +7,11 @@
 //! `next`, `install`, `signals`.
 
 pub mod adopt;
+pub mod ask;
 pub mod attachment;
 pub mod before;
 pub mod device;
+pub mod event;
 pub mod excerpt;
 pub mod flows;
 pub mod ids;
@@ -31,4 +33,5 @@ pub mod signals;
 pub mod simple;
 pub mod tables;
 pub mod toml_file;
+pub mod twin;
 pub mod view;
