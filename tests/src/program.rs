@@ -121,7 +121,12 @@ impl OnKernel {
             loaded: load(&spec(settings, tables)?, LoadOptions::default(), &mut ())?,
             settings: *settings,
         };
-        let pair = |(key, service)| (bytes::<ServiceKey>(key).into(), bytes::<Service>(service).into());
+        let pair = |(key, service)| {
+            (
+                bytes::<ServiceKey>(key).into(),
+                bytes::<Service>(service).into(),
+            )
+        };
         let services: Vec<_> = tables.services.iter().map(pair).collect();
         this.map("services")?.update_all(&services)?;
         this.fill("tables", &tables.tables)?;

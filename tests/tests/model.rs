@@ -26,7 +26,11 @@ fn send(model: &Model, frame: &[u8], reason: Reason) -> Vec<u8> {
     let (before, mut out) = (model.counted(reason), frame.to_vec());
     let verdict = model.receive(&mut out);
     let counters = model.counters.borrow();
-    assert_eq!(model.counted(reason), before + 1, "{reason:?}; {counters:?}");
+    assert_eq!(
+        model.counted(reason),
+        before + 1,
+        "{reason:?}; {counters:?}"
+    );
     assert_eq!(verdict, reason.verdict());
     out
 }
@@ -100,7 +104,6 @@ fn who_asks_changes_nothing() {
     }
 }
 
-
 #[test]
 fn tracing_writes_the_lines_of_a_packet_in_order() {
     let settings = Settings {
@@ -109,10 +112,18 @@ fn tracing_writes_the_lines_of_a_packet_in_order() {
     };
     let cast = v4();
     let model = Model::new(settings, Tables::of(&[cast.nat()]));
-    assert_eq!(model.receive(&mut ask(&cast, PORT, Segment::Syn)), Verdict::Tx);
+    assert_eq!(
+        model.receive(&mut ask(&cast, PORT, Segment::Syn)),
+        Verdict::Tx
+    );
     let lines = model.lines.borrow();
     assert_eq!(
         *lines,
-        ["received", "headers at 14, IPv4", "client", "redirecting, 14"]
+        [
+            "received",
+            "headers at 14, IPv4",
+            "client",
+            "redirecting, 14"
+        ]
     );
 }

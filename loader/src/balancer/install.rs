@@ -191,7 +191,7 @@ fn fill(loaded: &Loaded, image: &Image) -> Result<(), InstallError> {
 }
 
 /// Whichever command was the first to be refused: what is missing is missing for the whole load.
-fn missing_capability(error: LoadError) -> InstallError {
+pub(super) fn missing_capability(error: LoadError) -> InstallError {
     const NEEDED: &[Capability] = &[Capability::Bpf, Capability::NetAdmin];
     let refused = matches!(error.kernel(), Some(KernelError::Permission { .. }));
     match Capabilities::effective() {

@@ -7,11 +7,13 @@
 //! `next`, `install`, `signals`.
 
 pub mod adopt;
+pub mod ask;
 pub mod attachment;
 pub mod before;
 pub mod change;
 pub mod device;
 pub mod diff;
+pub mod event;
 pub mod excerpt;
 pub mod flows;
 pub mod ids;
@@ -22,6 +24,7 @@ pub mod maglev;
 pub mod mode;
 pub mod neighbour;
 pub mod next;
+pub mod packet;
 pub mod pins;
 pub mod program;
 pub mod readback;
@@ -32,5 +35,6 @@ pub mod signals;
 pub mod simple;
 pub mod tables;
 pub mod toml_file;
+pub mod twin;
 pub mod view;
 pub mod watch;

@@ -180,12 +180,17 @@ impl Running {
     /// # Errors
     /// The kernel's.
     pub fn settings(&self, spec: &Spec) -> Result<Option<Settings>, KernelError> {
-        let rodata = self.maps.iter().find(|(name, _)| name.ends_with(".rodata"));
-        let Some((_, map)) = rodata else {
-            return Ok(None);
-        };
-        let bytes = map.lookup(&tables::index_key(0))?;
+        let bytes = self.section(".rodata")?;
         Ok(bytes.and_then(|bytes| Settings::read(spec, &bytes)))
+    }
+
+    /// The bytes of a data section, such as `.rodata`.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn section(&self, section: &str) -> Result<Option<Vec<u8>>, KernelError> {
+        let found = self.maps.iter().find(|(name, _)| name.ends_with(section));
+        found.map_or(Ok(None), |(_, map)| map.lookup(&tables::index_key(0)))
     }
 
     /// The size of a map.

@@ -35,7 +35,7 @@ impl Writer {
 }
 
 /// What is left of a value. What lies behind its end reads as zeros: who hands it out has checked the length.
-struct Reader<'b>(&'b [u8]);
+pub(super) struct Reader<'b>(pub(super) &'b [u8]);
 
 impl Reader<'_> {
     fn take<const N: usize>(&mut self) -> [u8; N] {
@@ -47,19 +47,19 @@ impl Reader<'_> {
             None => [0; N],
         }
     }
-    fn u32(&mut self) -> u32 {
+    pub(super) fn u32(&mut self) -> u32 {
         u32::from_ne_bytes(self.take())
     }
     fn u16(&mut self) -> u16 {
         u16::from_ne_bytes(self.take())
     }
-    fn u64(&mut self) -> u64 {
+    pub(super) fn u64(&mut self) -> u64 {
         u64::from_ne_bytes(self.take())
     }
-    fn addr(&mut self) -> Addr {
+    pub(super) fn addr(&mut self) -> Addr {
         Addr::from_bytes(self.take())
     }
-    fn ports(&mut self) -> Ports {
+    pub(super) fn ports(&mut self) -> Ports {
         Ports::new(Be16(self.take()), Be16(self.take()))
     }
 }

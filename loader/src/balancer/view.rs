@@ -187,7 +187,8 @@ fn backend_view(
     }
 }
 
-fn mode_name(stored: u32) -> &'static str {
+/// The word for a mode of map `services`.
+pub fn mode_name(stored: u32) -> &'static str {
     match stored {
         mode::DSR => Forward::Dsr.name(),
         mode::IPIP => Forward::Ipip.name(),

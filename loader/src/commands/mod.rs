@@ -1,6 +1,8 @@
 //! The command line, a file a subcommand. Errors rise to [`main`], which is the one place that prints them.
 
+mod answer;
 mod apply;
+mod ask;
 mod command_line;
 mod daemon;
 mod detach;
@@ -59,6 +61,8 @@ enum Command {
     Plan(PlanArgs),
     /// Drain, activate, take down, add or remove one backend of a balancer that runs
     Backend(BackendArgs),
+    /// What the balancer would do with a packet, and why; nothing is sent, counted or changed
+    Ask(AskArgs),
     /// Whether a file of backends or services is right, without looking at anything else
     Check(CheckArgs),
     /// Take the balancer off an interface
@@ -194,6 +198,22 @@ struct DetachArgs {
     ifname: Option<String>,
 }
 
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  xdplb-load ask veth6 'tcp 10.0.0.1:40000 -> 10.0.0.10:80'
+  xdplb-load ask veth6 'udp [fd00::1]:40000 -> [fd00::10]:53 vlan 100 ttl 3 len 200'
+  xdplb-load ask veth6 'icmp 10.0.0.1 -> 10.0.0.10'")]
+struct AskArgs {
+    /// The interface that a balancer runs on
+    ifname: String,
+    /// `tcp|udp SOURCE:PORT -> DESTINATION:PORT` or `icmp SOURCE -> DESTINATION`, then in any order TCP flags (syn unless others
+    /// are named; ack, fin, rst, psh), `vlan N` (twice for QinQ), `ttl N`, `len BYTES`
+    packet: String,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
 /// Runs the command line. 0 done, 1 failed, 2 wrong usage.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse_from(with_check(std::env::args_os().collect())) {
@@ -211,6 +231,7 @@ pub fn main() -> ExitCode {
         (Some(Command::Reload(args)), _) => reload::reload(&args).map(success),
         (Some(Command::Plan(args)), _) => plan::plan(&args).map(success),
         (Some(Command::Backend(args)), _) => reload::backend(&args).map(success),
+        (Some(Command::Ask(args)), _) => ask::run(&args).map(success),
         (Some(Command::Check(args)), _) => check(&args).map(success),
         (Some(Command::Detach(args)), _) => detach::detach(&args).map(success),
         (Some(Command::Verify(args)), _) => verify::verify(&args),

@@ -12,8 +12,8 @@ use xdplb_prog::model_tables::TestService;
 use xdplb_prog::world::Settings;
 
 use crate::packets::{
-    BALANCER_MAC, CLIENT_MAC, Cast, PORT, Segment, TAGS, Tags, casts, frame, from_client, ip, macs, packet,
-    read, settings, tcp,
+    BALANCER_MAC, CLIENT_MAC, Cast, PORT, Segment, TAGS, Tags, casts, frame, from_client, ip, macs,
+    packet, read, settings, tcp,
 };
 use crate::program::OnKernel;
 pub use surroundings::{Balancer, Surroundings};
@@ -68,7 +68,13 @@ impl Make {
     /// One with these settings and tables.
     pub fn over(&self, settings: Settings, tables: &Tables) -> Balancer {
         let perfmon = self.perfmon;
-        (self.new)(&Settings { perfmon, ..settings }, tables)
+        (self.new)(
+            &Settings {
+                perfmon,
+                ..settings
+            },
+            tables,
+        )
     }
 
     /// Whether headers are looked at wherever they are.
@@ -77,7 +83,11 @@ impl Make {
     }
     /// The tags that are looked behind.
     pub fn tags(&self) -> &'static [Tags] {
-        if self.anywhere() { &TAGS } else { &[Tags::None] }
+        if self.anywhere() {
+            &TAGS
+        } else {
+            &[Tags::None]
+        }
     }
     /// These tags, where they are looked behind.
     pub fn tagged(&self, tags: Tags) -> Tags {

@@ -51,8 +51,13 @@ pub trait Surroundings {
     }
     /// All counters that are not zero.
     fn summary(&self) -> String {
-        let counts = Reason::ALL.iter().map(|reason| (reason.name(), self.counted(*reason)));
-        format!("{:?}", counts.filter(|(_, count)| *count > 0).collect::<Vec<_>>())
+        let counts = Reason::ALL
+            .iter()
+            .map(|reason| (reason.name(), self.counted(*reason)));
+        format!(
+            "{:?}",
+            counts.filter(|(_, count)| *count > 0).collect::<Vec<_>>()
+        )
     }
     /// Changes a backend's flags, as a reload does.
     fn set_flags(&self, index: u32, flags: u32) {
@@ -72,7 +77,13 @@ pub trait Surroundings {
         }
         for (index, backend) in (0..).zip(self.backends_now()) {
             let routed_at = backend.routed_at.wrapping_sub(ticks);
-            self.put_backend(index, &Backend { routed_at, ..backend });
+            self.put_backend(
+                index,
+                &Backend {
+                    routed_at,
+                    ..backend
+                },
+            );
         }
     }
 }

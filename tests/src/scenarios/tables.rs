@@ -61,7 +61,11 @@ pub fn check_tables(
 ) -> Result<(), String> {
     let mut entries: HashMap<(u32, u32), usize> = HashMap::new();
     for (number, bucket) in (0u32..).zip(buckets) {
-        for entry in bucket.entries.iter().filter(|entry| **entry != Entry::EMPTY.0) {
+        for entry in bucket
+            .entries
+            .iter()
+            .filter(|entry| **entry != Entry::EMPTY.0)
+        {
             *entries.entry((number, *entry)).or_default() += 1;
         }
     }
@@ -93,12 +97,16 @@ pub fn check_tables(
     if let Some(((bucket, entry), _)) = entries.iter().find(|(_, count)| **count > 0) {
         let entry = Entry(*entry);
         let (slot, direction) = (entry.slot(), entry.direction());
-        return Err(format!("bucket {bucket}: an entry for slot {slot}, {direction:?}, leads nowhere"));
+        return Err(format!(
+            "bucket {bucket}: an entry for slot {slot}, {direction:?}, leads nowhere"
+        ));
     }
     for (number, (bucket, expected)) in buckets.iter().zip(&overflow).enumerate() {
         if bucket.overflow != *expected {
             let counted = bucket.overflow;
-            return Err(format!("bucket {number}: {counted} elsewhere, of {expected}"));
+            return Err(format!(
+                "bucket {number}: {counted} elsewhere, of {expected}"
+            ));
         }
     }
     Ok(())
