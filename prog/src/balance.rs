@@ -53,6 +53,7 @@ fn forward<W: World>(world: &W, frame: &Frame<'_>, bytes: u64) -> Result<Reason,
                 Step::Tunnel(backend, Reason::ErrorToBackend)
             }
             Answer::Tunnel(backend) => Step::Tunnel(backend, Reason::Stateless),
+            Answer::Exit(Reason::Opened) if world.dry() => Step::Done(would_open(world)),
             Answer::Exit(reason) => Step::Done(reason),
             Answer::Reset(reason, instead) => Step::Reset(reason, instead),
         };
@@ -71,6 +72,21 @@ fn forward<W: World>(world: &W, frame: &Frame<'_>, bytes: u64) -> Result<Reason,
         // Who is asked with a slot or a backend does not ask for one.
         Step::New => Err(Reason::Contended),
     }
+}
+
+/// Whoever asks what would happen is told the way to the backend that was picked; no flow is opened.
+#[inline(always)]
+fn would_open<W: World>(world: &W) -> Reason {
+    // SAFETY: null or this CPU's own room, which nobody else uses while a packet is under way.
+    let Some(event) = (unsafe { world.event().as_ref() }) else {
+        return Reason::Contended;
+    };
+    let mac = route::to_backend(world, event.backend);
+    if mac == 0 {
+        return Reason::NoRoute;
+    }
+    told(world, Tell::Sent, mac);
+    Reason::Opened
 }
 
 #[inline(always)]

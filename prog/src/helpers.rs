@@ -206,15 +206,15 @@ impl<const BYTES: usize> Ring<BYTES> {
         }
     }
 
-    /// Copies a record into it; a full ring loses it.
+    /// Copies a record into it; false when the ring is full.
     #[inline(always)]
-    pub fn put<T>(&self, record: &T) {
+    pub fn put<T>(&self, record: &T) -> bool {
         let (ring, data) = (
             core::ptr::from_ref(self).cast(),
             core::ptr::from_ref(record).cast(),
         );
         // SAFETY: the size is the record's.
-        unsafe { ringbuf_output(ring, data, size_of::<T>() as u64, 0) };
+        unsafe { ringbuf_output(ring, data, size_of::<T>() as u64, 0) == 0 }
     }
 }
 

@@ -101,6 +101,10 @@ settings! {
 #[unsafe(no_mangle)]
 static mut HAND: u32 = 0;
 
+/// Likewise: how many records found no room in `events`, or a few more.
+#[unsafe(no_mangle)]
+static mut LOST: u64 = 0;
+
 /// The entry point.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "xdp")]

@@ -172,7 +172,7 @@ fn place<F: Family, W: World>(
         ),
     };
     if world.dry() {
-        // Whoever asks is told of a slot that nobody takes.
+        // Whoever asks is told what would be, and nobody's slot or port is taken for it.
         return Ok(stateless.unwrap_or(Answer::Exit(Reason::Opened)));
     }
     let slot = match flow::claim(world) {

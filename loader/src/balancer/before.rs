@@ -18,7 +18,7 @@ pub type Live = HashMap<Place, State>;
 pub struct Tally {
     /// All of them: also what is expired leads packets until its slot is taken.
     pub records: u64,
-    /// Those that are not expired.
+    /// Those that are neither expired nor closed.
     pub live: u64,
 }
 

@@ -28,6 +28,14 @@ impl Clock {
         }
     }
 
+    /// A clock that stands there.
+    pub fn at(now: u32, ticks_per_second: u32) -> Self {
+        Self {
+            now,
+            ticks_per_second,
+        }
+    }
+
     /// Ticks since the flow's last packet. One that came after the clock was read is new.
     fn idle(&self, flow: &Connection) -> u32 {
         let idle = self.now.wrapping_sub(flow.last_seen);
@@ -39,9 +47,14 @@ impl Clock {
         self.idle(flow) / self.ticks_per_second.max(1)
     }
 
-    /// Whether it is neither free nor expired.
+    /// Whether it is neither free nor expired; one that is closed still knows where late packets belong.
     pub fn is_live(&self, flow: &Connection) -> bool {
         is_record(flow) && worth(flow.state, self.idle(flow), self.ticks_per_second) < EXPIRED
+    }
+
+    /// Whether more is to come on it than retransmissions.
+    pub fn is_open(&self, flow: &Connection) -> bool {
+        self.is_live(flow) && !State::closed(flow.state)
     }
 }
 
@@ -82,7 +95,7 @@ pub fn census(running: &Running, machine: &Machine) -> Result<Census, KernelErro
     let clock = Clock::of(machine);
     let mut census = Census::default();
     visit(running, &mut |_, flow| {
-        census.add(flow, clock.is_live(flow))
+        census.add(flow, clock.is_open(flow))
     })?;
     Ok(census)
 }
@@ -141,6 +154,28 @@ pub fn target(flow: &Connection) -> Option<(SocketAddr, u16)> {
     })
 }
 
+/// A flow's end.
 fn socket(addr: Addr, port: Be16) -> SocketAddr {
     SocketAddr::new(IpAddr::from(addr), port.get())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_have_words() {
+        let established = State::OPEN | State::ANSWERED | State::CONFIRMED;
+        let both = State::CLIENT_FIN | State::BACKEND_FIN;
+        let words = [
+            State::OPEN,
+            State::OPEN | State::ANSWERED,
+            established,
+            established | State::CLIENT_FIN,
+            established | both,
+            established | State::RESET,
+        ]
+        .map(state_name);
+        assert_eq!(words, STATES);
+    }
 }

@@ -9,7 +9,9 @@
 pub mod adopt;
 pub mod attachment;
 pub mod before;
+pub mod change;
 pub mod device;
+pub mod diff;
 pub mod excerpt;
 pub mod flows;
 pub mod ids;
@@ -31,3 +33,4 @@ pub mod simple;
 pub mod tables;
 pub mod toml_file;
 pub mod view;
+pub mod watch;

@@ -30,6 +30,18 @@ impl Stop {
         Ok(Self(set))
     }
 
+    /// The same with SIGHUP in any case, for who takes it as a word and not as the end: a blocked signal comes even where it is
+    /// ignored (kernel/signal.c, `sig_ignored`).
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn block_with_hangup() -> Result<Self, Errno> {
+        let mut stop = Self::block()?;
+        stop.0.add(Signal::SIGHUP);
+        stop.0.thread_block()?;
+        Ok(stop)
+    }
+
     /// Waits for one of them; one that came meanwhile counts.
     ///
     /// # Errors
@@ -45,13 +57,29 @@ impl Stop {
 }
 
 impl Stop {
+    /// A descriptor that is readable when one of them came, for who waits for other things too.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn descriptor(&self) -> Result<SignalFd, Errno> {
+        SignalFd::with_flags(&self.0, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+    }
+
+    /// The next that came; None where none did.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn next(descriptor: &SignalFd) -> Result<Option<Signal>, Errno> {
+        let signal = descriptor.read_signal()?;
+        Ok(signal.and_then(|signal| Signal::try_from(signal.ssi_signo as i32).ok()))
+    }
+
     /// Waits for one of them for so long at most; None when none came.
     ///
     /// # Errors
     /// The kernel's; never EINTR.
     pub fn within(&self, limit: Duration) -> Result<Option<Signal>, Errno> {
-        let signals =
-            SignalFd::with_flags(&self.0, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        let signals = self.descriptor()?;
         let end = Instant::now() + limit;
         loop {
             let left = end.saturating_duration_since(Instant::now());
@@ -63,8 +91,7 @@ impl Stop {
                 Err(errno) => return Err(errno),
             }
         }
-        let signal = signals.read_signal()?;
-        Ok(signal.and_then(|signal| Signal::try_from(signal.ssi_signo as i32).ok()))
+        Self::next(&signals)
     }
 }
 

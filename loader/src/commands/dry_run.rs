@@ -204,9 +204,11 @@ impl DryRun {
 
 /// The variables that are settings, by name; the compiler's own constants have no names to speak of.
 fn constants(spec: &Spec) -> BTreeMap<String, String> {
-    let names = spec
-        .global_names()
-        .filter(|name| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'));
+    let names = spec.global_names().filter(|name| {
+        let mut bytes = name.bytes();
+        name.starts_with(|c: char| c.is_ascii_uppercase())
+            && bytes.all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+    });
     names
         .filter_map(|name| {
             let bytes = spec.global(name).ok()?;

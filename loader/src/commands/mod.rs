@@ -1,12 +1,16 @@
 //! The command line, a file a subcommand. Errors rise to [`main`], which is the one place that prints them.
 
+mod apply;
 mod command_line;
 mod daemon;
 mod detach;
 mod dry_run;
 mod explain;
 mod files;
+mod flows;
 mod interfaces;
+mod plan;
+mod reload;
 mod run;
 mod source;
 mod start;
@@ -19,6 +23,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::balancer::change::Action;
 use crate::balancer::mode::Wish;
 use crate::balancer::service::ServiceKey;
 
@@ -46,6 +51,14 @@ enum Command {
     Status(OneArgs),
     /// What the balancer counted, by reason, service and backend
     Stats(StatsArgs),
+    /// The connections of a balancer, each with its client, service, backend and state
+    Flows(flows::FlowsArgs),
+    /// Read a balancer's file again, or another one, without losing a packet or a connection
+    Reload(ReloadArgs),
+    /// What another file would change, before it does
+    Plan(PlanArgs),
+    /// Drain, activate, take down, add or remove one backend of a balancer that runs
+    Backend(BackendArgs),
     /// Whether a file of backends or services is right, without looking at anything else
     Check(CheckArgs),
     /// Take the balancer off an interface
@@ -130,6 +143,43 @@ fn seconds(text: &str) -> Result<f64, String> {
 }
 
 #[derive(Debug, Args)]
+struct ReloadArgs {
+    /// The interface
+    ifname: String,
+    /// The file; default: the one that it was started with
+    file: Option<std::path::PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct PlanArgs {
+    /// The interface
+    ifname: String,
+    /// The file
+    file: std::path::PathBuf,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct BackendArgs {
+    /// The interface
+    ifname: String,
+    /// What to do
+    action: Action,
+    /// The service: `10.0.0.10:80/tcp`
+    service: String,
+    /// The backend: `10.0.0.2` or `10.0.0.2:8000`
+    backend: String,
+    /// With add: how many new connections it gets, beside the others
+    #[arg(long, value_name = "N")]
+    weight: Option<u16>,
+    /// With add: its Ethernet address; default: what the neighbour table says
+    #[arg(long, value_name = "MAC")]
+    mac: Option<String>,
+}
+
+#[derive(Debug, Args)]
 struct CheckArgs {
     /// The file
     file: std::path::PathBuf,
@@ -157,6 +207,10 @@ pub fn main() -> ExitCode {
         (Some(Command::Run(args)), _) | (None, Some(args)) => run::run(&args).map(success),
         (Some(Command::Status(args)), _) => status::status(&args).map(success),
         (Some(Command::Stats(args)), _) => stats::stats(&args).map(success),
+        (Some(Command::Flows(args)), _) => flows::flows(&args).map(success),
+        (Some(Command::Reload(args)), _) => reload::reload(&args).map(success),
+        (Some(Command::Plan(args)), _) => plan::plan(&args).map(success),
+        (Some(Command::Backend(args)), _) => reload::backend(&args).map(success),
         (Some(Command::Check(args)), _) => check(&args).map(success),
         (Some(Command::Detach(args)), _) => detach::detach(&args).map(success),
         (Some(Command::Verify(args)), _) => verify::verify(&args),

@@ -63,7 +63,11 @@ pub(super) fn run(args: &RunArgs) -> Result<()> {
     let occupant = look(args, &socket, &device)?;
     let found = neighbour::resolve(&socket, &device, &read.config, neighbour::PATIENCE)?;
     judge(&device, read.form, &found)?;
-    let stop = Stop::block().context("block signals")?;
+    let stop = match source.path() {
+        Some(_) => Stop::block_with_hangup(),
+        None => Stop::block(),
+    };
+    let stop = stop.context("block signals")?;
     // From here on no signal comes between an attachment and the one who takes it off.
     let next = next::decide(
         &ground,
@@ -84,14 +88,7 @@ pub(super) fn run(args: &RunArgs) -> Result<()> {
     let attachment = start(&ground, &order, choice).map_err(|error| explain(args, error))?;
     drop(occupant);
     say(format_args!("{}", greeting(&read, &found.macs)));
-    let daemon = Daemon::new(
-        &ground,
-        &device,
-        source,
-        read.config,
-        trace(args),
-        attachment,
-    );
+    let daemon = Daemon::new(&ground, &device, source, read.config, attachment);
     let attachment = daemon.serve(&stop, &lock)?;
     end(args, &device, attachment)
 }

@@ -25,6 +25,8 @@ pub(super) struct Source {
     place: Place,
     listen: Option<ServiceKey>,
     connections: Option<u32>,
+    /// What a list of backends leaves open is as it is in what runs.
+    beside: Option<(ServiceKey, u32)>,
 }
 
 #[derive(Debug, Clone)]
@@ -51,6 +53,7 @@ impl Source {
             place,
             listen: args.listen,
             connections: args.connections,
+            beside: None,
         }
     }
 
@@ -60,6 +63,19 @@ impl Source {
             place: Place::File(path.to_path_buf()),
             listen: None,
             connections: None,
+            beside: None,
+        }
+    }
+
+    /// A file that is to take the place of this configuration.
+    pub(super) fn beside(path: &Path, config: &Config) -> Self {
+        let beside = match config.services.as_slice() {
+            [only] => Some((only.key, config.connections)),
+            _ => None,
+        };
+        Self {
+            beside,
+            ..Self::file(path)
         }
     }
 
@@ -112,7 +128,8 @@ impl Source {
     }
 
     fn simple(&self, backends: simple::Backends<'_>, device: Option<&Device>) -> Result<Read> {
-        let service = match (self.listen, device) {
+        let listen = self.listen.or(self.beside.map(|(service, _)| service));
+        let service = match (listen, device) {
             (Some(service), _) => service,
             (None, Some(device)) => ServiceKey {
                 address: device.needed_v4()?.into(),
@@ -121,8 +138,12 @@ impl Source {
             },
             (None, None) => return Err(UsageError(NO_SERVICE.into()).into()),
         };
+        let mut config = backends.into_config(service)?;
+        if let Some((_, connections)) = self.beside {
+            config.connections = connections;
+        }
         Ok(Read {
-            config: backends.into_config(service)?,
+            config,
             form: Form::Simple,
         })
     }
@@ -186,6 +207,7 @@ mod tests {
             place,
             listen: listen.map(|text| text.parse().unwrap()),
             connections: None,
+            beside: None,
         }
     }
 

@@ -2,7 +2,7 @@
 //! could be given, so their loops do not multiply with the paths of the program. Such a function
 //! takes scalars and the context, and returns a scalar (Documentation/bpf/verifier.rst).
 
-use xdplb_prog::abi::{self, Event, SNAP};
+use xdplb_prog::abi::{self, Event, SNAP, stage};
 use xdplb_prog::balance::{Place, Step};
 use xdplb_prog::counters::Reason;
 use xdplb_prog::family::{V4, V6};
@@ -200,7 +200,11 @@ fn publish(context: *const xdp_md, reason: u32) -> u32 {
     };
     record.event.sent_length = bytes;
     record.event.sent_captured = copy(context, bytes, record.after.as_mut_ptr());
-    crate::events.put(record);
+    if !crate::events.put(record) {
+        let lost = &raw mut crate::LOST;
+        // SAFETY: a word of .bss; of two CPUs that write it at once, one's count is lost.
+        unsafe { lost.write_volatile(lost.read_volatile() + 1) };
+    }
     1
 }
 
@@ -237,8 +241,11 @@ fn passes(event: &Event, reason: u32) -> bool {
         }
     }
     let (service, backend) = (setting!(FILTER_SERVICE), setting!(FILTER_BACKEND));
-    if service != u32::MAX && event.service != service
-        || backend != u32::MAX && event.backend != backend
+    // What says nothing of a service or backend has zeros there, which are somebody's numbers.
+    const KNOWN: u32 = stage::REQUEST | stage::REPLY;
+    let says = |stages: u32| event.stages & (stages | KNOWN) != 0;
+    if service != u32::MAX && (event.service != service || !says(stage::SERVICE))
+        || backend != u32::MAX && (event.backend != backend || !says(stage::PICKED))
     {
         return false;
     }
