@@ -19,7 +19,7 @@ use nix::sys::socket::{
 use nix::sys::time::{TimeVal, TimeValLike};
 
 use message::{HEADER, Message, attributes, half, inside, number, text};
-pub use offload::transmit_checksums_off;
+pub use offload::{segmentation_off, transmit_checksums_off};
 
 const ACK: u16 = 4;
 const DUMP: u16 = 0x300;

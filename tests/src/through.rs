@@ -9,7 +9,7 @@ use crate::client::{Answer, Connection};
 use crate::decap::Decapsulator;
 use crate::server::Server;
 use crate::services::{Backend, Forward, Protocol, Service};
-use crate::topology::{Family, LB, PORT, Topology, VIP};
+use crate::topology::{Family, LB, Mode, PORT, Topology, VIP};
 use crate::udp::{UdpClient, UdpServer};
 
 /// The port that servers listen on behind NAT: another than the service's.
@@ -107,6 +107,14 @@ pub fn services(topology: &Topology, kinds: &[Kind], backends: &[usize]) -> Vec<
         }
     }
     found
+}
+
+/// What a service of this kind wants of its clients: to a tunnel in generic mode their devices cut what they send.
+pub fn suit(topology: &Topology, kind: Kind, mode: Mode) -> Result<()> {
+    match (kind.forward(), mode) {
+        (Forward::Ipip, Mode::Generic) => Topology::cut_segments(&topology.clients, "veth0"),
+        (Forward::Ipip, Mode::Native) | (Forward::Nat | Forward::Dsr, _) => Ok(()),
+    }
 }
 
 /// Servers of these kinds in both backends, and the ends of their tunnels.

@@ -270,6 +270,12 @@ impl Topology {
         namespace.run(|| rtnl::transmit_checksums_off(device))
     }
 
+    /// Makes a device cut long TCP data into segments before it sends it. In generic mode the program otherwise gets one
+    /// frame longer than the MTU, of which nobody can tell whether its segments fit through a tunnel.
+    pub fn cut_segments(namespace: &Netns, device: &str) -> Result<()> {
+        namespace.run(|| rtnl::segmentation_off(device))
+    }
+
     /// An error when a client or server has thrown a packet away for its checksum.
     pub fn check_checksums(&self) -> Result<()> {
         [&self.clients, &self.backends[0], &self.backends[1]]

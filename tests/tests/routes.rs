@@ -8,7 +8,7 @@ use xdplb_tests::client::Connection;
 use xdplb_tests::load::open_many;
 use xdplb_tests::probe::{Probe, Trouble, connect_with_hops, send_with_hops};
 use xdplb_tests::services::{Config, Protocol};
-use xdplb_tests::through::{Kind, Servers, connections, datagrams, services};
+use xdplb_tests::through::{Kind, Servers, connections, datagrams, services, suit};
 use xdplb_tests::topology::{Family, Mode, NARROW, Place, Plan, Topology};
 use xdplb_tests::udp::UdpClient;
 
@@ -26,6 +26,7 @@ fn through(plan: Plan, mode: Mode, kinds: &[Kind], forwarding: &str) -> Result<(
     let config = Config::of(services(&topology, kinds, &[0, 1]));
     let _balancer = Balancer::start_file(&topology, mode, &config)?;
     for kind in kinds {
+        suit(&topology, *kind, mode)?;
         for family in kind.families() {
             connections(
                 &topology,

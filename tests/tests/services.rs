@@ -10,7 +10,7 @@ use xdplb_tests::client::{Connection, IpOptions, Options};
 use xdplb_tests::files::Folder;
 use xdplb_tests::ping::{ping, silence};
 use xdplb_tests::services::{Backend, Config, Forward, Protocol, Service};
-use xdplb_tests::through::{Kind, Servers, connections, datagrams, services};
+use xdplb_tests::through::{Kind, Servers, connections, datagrams, services, suit};
 use xdplb_tests::topology::{Family, LB, Mode, Plan, Topology, VIP, mac};
 use xdplb_tests::udp::UdpClient;
 
@@ -41,6 +41,7 @@ fn every_kind(mode: Mode, sums: Sums) -> Result<()> {
     let large: Vec<usize> = (0..3000).step_by(29).chain([100_000, 1_000_000]).collect();
     let case = || format!("{mode:?}, {sums:?}");
     for kind in Kind::ALL {
+        suit(&topology, kind, mode)?;
         for family in kind.families() {
             connections(&topology, kind, *family, 2, &large).with_context(case)?;
             datagrams(&topology, kind, *family, 2, &small).with_context(case)?;

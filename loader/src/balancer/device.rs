@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use xdplb_prog::abi::Mac;
 
 use super::mode;
-use super::service::{Config, Forward, family};
+use super::service::{Config, Forward, Service, family};
 use crate::netlink::{Link, LinkState, Namespace, NetlinkError, Socket};
 
 /// `IFF_LOOPBACK` of include/uapi/linux/if.h.
@@ -103,26 +103,15 @@ impl Device {
         })
     }
 
-    /// Its first IPv4 address, which backends see as the client's.
-    pub fn v4(&self) -> Option<Ipv4Addr> {
+    /// Its first IPv4 address.
+    fn v4(&self) -> Option<Ipv4Addr> {
         self.addresses.iter().find_map(|address| match address {
             IpAddr::V4(ip) => Some(*ip),
             IpAddr::V6(_) => None,
         })
     }
 
-    /// Its first IPv6 address that reaches beyond the link, or the first at all.
-    pub fn v6(&self) -> Option<Ipv6Addr> {
-        let v6 = |address: &IpAddr| match address {
-            IpAddr::V6(ip) => Some(*ip),
-            IpAddr::V4(_) => None,
-        };
-        let mut found = self.addresses.iter().filter_map(v6);
-        let first = found.clone().next();
-        found.find(|ip| !ip.is_unicast_link_local()).or(first)
-    }
-
-    /// The same, where services need one.
+    /// The same, where a service is made of it.
     ///
     /// # Errors
     /// [`DeviceError::NoAddress`].
@@ -137,6 +126,24 @@ impl Device {
         }
     }
 
+    /// The addresses that backends see as the client's: those that no service has, where there is a choice, since backends of
+    /// mode dsr hold the services' themselves; and those that reach beyond the link. Of equals the first.
+    pub fn sources(&self, services: &[Service]) -> (Option<Ipv4Addr>, Option<Ipv6Addr>) {
+        let is_service = |ip: IpAddr| services.iter().any(|service| service.key.address == ip);
+        let v4 = self.addresses.iter().filter_map(|address| match address {
+            IpAddr::V4(ip) => Some(*ip),
+            IpAddr::V6(_) => None,
+        });
+        let v6 = self.addresses.iter().filter_map(|address| match address {
+            IpAddr::V6(ip) => Some(*ip),
+            IpAddr::V4(_) => None,
+        });
+        (
+            v4.min_by_key(|ip| is_service((*ip).into())),
+            v6.min_by_key(|ip| (ip.is_unicast_link_local(), is_service((*ip).into()))),
+        )
+    }
+
     /// Whether this can be balanced here: backends in mode nat need an address to answer to, and none may be the balancer itself,
     /// whose packets would come back for ever.
     ///
@@ -146,7 +153,7 @@ impl Device {
         for service in &config.services {
             let has = match service.key.address {
                 IpAddr::V4(_) => self.v4().is_some(),
-                IpAddr::V6(_) => self.v6().is_some(),
+                IpAddr::V6(_) => self.addresses.iter().any(IpAddr::is_ipv6),
             };
             if service.forward == Forward::Nat && !has {
                 return Err(self.no_address(family(service.key.address)));
@@ -313,15 +320,26 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn an_address_that_reaches_beyond_the_link_is_preferred() {
+    fn backends_see_an_address_that_is_no_services() {
+        let (v4, v6) = ("10.0.0.10".parse().ok(), "fd00::10".parse().ok());
         let mut device = device();
-        let addresses = ["fe80::1", "fd00::10", "10.0.0.10", "10.0.0.11"];
+        let addresses = ["fe80::1", "fd00::20", "fd00::10", "10.0.0.20", "10.0.0.10"];
         device.addresses = addresses.map(|text| text.parse().unwrap()).to_vec();
-        assert_eq!(device.v6(), "fd00::10".parse().ok());
-        assert_eq!(device.v4(), "10.0.0.10".parse().ok());
+        let services = [("10.0.0.20:80", "10.0.0.2"), ("[fd00::20]:80", "fd00::2")];
+        let services = services.map(|(service, backend)| {
+            let backends = super::super::simple::parse_words(&[backend]).unwrap();
+            let config = backends.into_config(service.parse().unwrap()).unwrap();
+            config.services.into_iter().next().unwrap()
+        });
+        assert_eq!(device.sources(&services), (v4, v6));
+        assert_eq!(
+            device.sources(&[]),
+            ("10.0.0.20".parse().ok(), "fd00::20".parse().ok())
+        );
+        device.addresses.truncate(2);
+        assert_eq!(device.sources(&services), (None, "fd00::20".parse().ok()));
         device.addresses.truncate(1);
-        assert_eq!(device.v6(), "fe80::1".parse().ok());
-        assert_eq!(device.v4(), None);
+        assert_eq!(device.sources(&services), (None, "fe80::1".parse().ok()));
     }
 
     #[test]

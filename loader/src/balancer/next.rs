@@ -107,9 +107,10 @@ fn settings(device: &Device, config: &Config, trace: Trace, old: Option<&Setting
     let v6 = old
         .map(|old| old.balancer_v6)
         .filter(|ip| stays((*ip).into()));
+    let (first_v4, first_v6) = device.sources(&config.services);
     Settings {
-        balancer_v4: v4.or(device.v4()).unwrap_or(Ipv4Addr::UNSPECIFIED),
-        balancer_v6: v6.or(device.v6()).unwrap_or(Ipv6Addr::UNSPECIFIED),
+        balancer_v4: v4.or(first_v4).unwrap_or(Ipv4Addr::UNSPECIFIED),
+        balancer_v6: v6.or(first_v6).unwrap_or(Ipv6Addr::UNSPECIFIED),
         balancer_mac: device.mac,
         mtu: device.mtu,
         connections: config.connections,
