@@ -455,14 +455,18 @@ pub fn take_port<F: Family, W: World>(
     let count = u32::from(high).wrapping_sub(u32::from(low)).wrapping_add(1) & 0x1_ffff;
     let mut place = ((u64::from(seed) * u64::from(count)) >> 32) as u32;
     let backend = slot.reply_ports().source;
+    let most = count.min(world.limit(Limit::Ports));
     let mut tried = 0;
-    while tried < world.limit(Limit::Ports) {
-        if tried >= count {
+    while tried < 2 * world.limit(Limit::Ports) {
+        if tried >= 2 * most {
             break;
         }
+        // As with slots: first what nobody holds any more, then what was never confirmed or is closed. A flood of new flows
+        // takes ports from itself, and none from established ones.
+        let least = if tried < most { EXPIRED } else { DISPENSABLE };
         let port = Be16::new(low.wrapping_add(place as u16));
         slot.set_reply_ports(Ports::new(backend, port));
-        if world.reserve(slot.index, F::V6) {
+        if world.reserve(slot.index, F::V6, least) {
             return Some(port);
         }
         place += 1;
@@ -474,9 +478,10 @@ pub fn take_port<F: Family, W: World>(
     None
 }
 
-/// Adds the reply's entry of a claimed slot, unless another live flow has that key. An expired flow that has it is ended.
+/// Adds the reply's entry of a claimed slot, unless another flow has that key. One that is [worth](worth) giving up at least
+/// `least` is ended.
 #[inline(always)]
-pub fn reserve<F: Family, W: World>(world: &W, index: u32) -> bool {
+pub fn reserve<F: Family, W: World>(world: &W, index: u32, least: u64) -> bool {
     let Some(slot) = Slot::of(world, index) else {
         return false;
     };
@@ -486,7 +491,7 @@ pub fn reserve<F: Family, W: World>(world: &W, index: u32) -> bool {
     // the other afterwards, if not one of them.
     if let Some(holder) = index::seek::<F, W>(world, &key, hash, index) {
         let worth = worth_of(&holder.slot, world.now(), world.ticks_per_second());
-        if worth < EXPIRED || !world.end(holder.slot.index, holder.slot.generation()) {
+        if worth < least || !world.end(holder.slot.index, holder.slot.generation()) {
             return false;
         }
         release(&holder.slot);

@@ -188,11 +188,11 @@ impl World for Kernel {
         xdplb_end(slot, generation) != 0
     }
     #[inline(always)]
-    fn reserve(&self, slot: u32, v6: bool) -> bool {
+    fn reserve(&self, slot: u32, v6: bool, least: u64) -> bool {
         let reserved = if v6 {
-            xdplb_reserve_v6(slot)
+            xdplb_reserve_v6(slot, least)
         } else {
-            xdplb_reserve_v4(slot)
+            xdplb_reserve_v4(slot, least)
         };
         reserved != 0
     }

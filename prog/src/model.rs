@@ -328,11 +328,11 @@ impl World for Model {
     fn end(&self, slot: u32, generation: u32) -> bool {
         flow::end(self, slot, generation)
     }
-    fn reserve(&self, slot: u32, v6: bool) -> bool {
+    fn reserve(&self, slot: u32, v6: bool, least: u64) -> bool {
         if v6 {
-            flow::reserve::<V6, Self>(self, slot)
+            flow::reserve::<V6, Self>(self, slot, least)
         } else {
-            flow::reserve::<V4, Self>(self, slot)
+            flow::reserve::<V4, Self>(self, slot, least)
         }
     }
     fn open(&self) -> u64 {

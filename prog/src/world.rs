@@ -176,7 +176,7 @@ pub trait World {
     /// [`crate::flow::end`].
     fn end(&self, slot: u32, generation: u32) -> bool;
     /// [`crate::flow::reserve`] for IPv6 or IPv4.
-    fn reserve(&self, slot: u32, v6: bool) -> bool;
+    fn reserve(&self, slot: u32, v6: bool, least: u64) -> bool;
     /// [`crate::open::open`] for the packet in [`seen`](Self::seen): an [`crate::open::Answer`].
     fn open(&self) -> u64;
     /// [`crate::open::direct`].

@@ -44,9 +44,9 @@ functions! {
     /// [`flow::end`].
     fn xdplb_end(slot: u32, generation: u32) -> u32 = u32::from(flow::end(&NOWHERE, slot, generation));
     /// [`flow::reserve`].
-    fn xdplb_reserve_v4(slot: u32) -> u32 = u32::from(flow::reserve::<V4, Kernel>(&NOWHERE, slot));
+    fn xdplb_reserve_v4(slot: u32, least: u64) -> u32 = u32::from(flow::reserve::<V4, Kernel>(&NOWHERE, slot, least));
     /// [`flow::reserve`].
-    fn xdplb_reserve_v6(slot: u32) -> u32 = u32::from(flow::reserve::<V6, Kernel>(&NOWHERE, slot));
+    fn xdplb_reserve_v6(slot: u32, least: u64) -> u32 = u32::from(flow::reserve::<V6, Kernel>(&NOWHERE, slot, least));
     /// [`open::open`].
     fn xdplb_open() -> u64 = open::open(&NOWHERE);
     /// [`open::direct`].

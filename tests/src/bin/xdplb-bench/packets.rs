@@ -94,7 +94,7 @@ pub fn balancer() -> Result<OnKernel> {
         ..packets::settings()
     };
     let backends = [2, 3].map(|n| TestBackend::new([10, 0, 0, n].into(), 80));
-    let service = TestService::new(BALANCER.into(), 80, &backends);
+    let service = TestService::new(BALANCER.into(), 0, &backends);
     OnKernel::load(&settings, &Tables::of(&[service]))
 }
 

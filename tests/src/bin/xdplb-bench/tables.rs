@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU16;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use xdplb_loader::balancer::maglev::{Identity, Member, Slots, build, disruption};
 use xdplb_loader::balancer::toml_file;
 
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn the_file_is_one_that_is_taken() -> Result<()> {
-        let config = toml_file::parse("lb.toml", file(3, 2).as_bytes()).context("parse")?;
+        let config = toml_file::parse("lb.toml", file(3, 2).as_bytes())?;
         assert_eq!(config.services.len(), 3);
         assert!(
             config

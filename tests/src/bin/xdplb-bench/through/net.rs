@@ -12,7 +12,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use xdplb_tests::netns::Netns;
 use xdplb_tests::rtnl::{self, Change, Port};
 use xdplb_tests::topology::check_checksums;
