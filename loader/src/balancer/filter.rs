@@ -282,7 +282,7 @@ mod tests {
         check("client 10.0.0.0/33", "filter:1:8: `33` is not a number of bits from 1 to 32");
         check("port 80 port 81", "filter:1:9: a second `port`");
         check("port 0", "filter:1:6: `0` is not a port (1 to 65535)");
-        check("service 10.0.0.10/sctp", "filter:1:9: `sctp` is not tcp or udp");
+        check("service 10.0.0.10/sctp", "filter:1:9: `sctp` is not a protocol (tcp, udp)");
         check("backend x", "filter:1:9: `x` is not an IPv4 or IPv6 address");
         check("reason opend", "filter:1:8: `opend` is not a reason; `opened`?");
         check("1/0", "filter:1:1: `1/0` is not one in 1 to 1000000, as in 1/100");
