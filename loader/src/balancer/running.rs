@@ -207,6 +207,11 @@ impl Running {
         found.map_or(Ok(None), |(_, map)| map.lookup(&tables::index_key(0)))
     }
 
+    /// The number of the map of its flows: whoever else has it is the same balancer, in another configuration or traced.
+    pub fn flows(&self) -> Option<u32> {
+        self.map("connections").and_then(|map| map.info().ok()).map(|info| info.id)
+    }
+
     /// The size of a map.
     pub fn entries(&self, map: &str) -> u32 {
         self.map(map).map_or(0, |map| map.shape().max_entries)

@@ -138,11 +138,7 @@ impl Settings {
         let frags: u32 = match pieces {
             Pieces::One => 0,
             Pieces::Several => {
-                for program in &mut spec.programs {
-                    if let SectionKind::Known(kind) = &mut program.kind {
-                        kind.flags |= prog_flags::XDP_HAS_FRAGS;
-                    }
-                }
+                allow_pieces(spec);
                 1
             }
         };
@@ -223,6 +219,15 @@ impl Settings {
                 _ => Trace::On,
             },
         })
+    }
+}
+
+/// Has the program loaded as one that takes frames in pieces.
+pub fn allow_pieces(spec: &mut Spec) {
+    for program in &mut spec.programs {
+        if let SectionKind::Known(kind) = &mut program.kind {
+            kind.flags |= prog_flags::XDP_HAS_FRAGS;
+        }
     }
 }
 
