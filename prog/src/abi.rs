@@ -309,6 +309,8 @@ impl Entry {
     /// Nothing.
     pub const EMPTY: Self = Self(0);
     const SLOT_BITS: u32 = 24;
+    /// The bits of [`tag`](Self::tag).
+    pub const TAG: u32 = 0x7f << 25;
 
     /// The entry of `direction` for `slot`, below [`MAX_CONNECTIONS`].
     #[inline(always)]
@@ -355,8 +357,9 @@ pub const BUCKET: usize = 14;
 /// The value of map `index`, a cache line: entries of the keys whose hash leads here.
 ///
 /// The lock lies last: a loop's pointer goes one entry beyond the entries, and without CAP_PERFMON the verifier
-/// wants it to lie in the value still, and not on the lock (kernel/bpf/verifier.c, `sanitize_check_bounds`).
-#[repr(C)]
+/// wants it to lie in the value still, and not on the lock (kernel/bpf/verifier.c, `sanitize_check_bounds`). Entries are read
+/// two at a time, hence the alignment.
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Default)]
 #[cfg_attr(not(feature = "bpf"), derive(Debug))]
 pub struct Bucket {

@@ -487,6 +487,9 @@ pub fn reserve<F: Family, W: World>(world: &W, index: u32, least: u64) -> bool {
     };
     let key = slot.reply::<F, W>(world);
     let hash = Hash::of::<F>(&key, world.seed());
+    if index::add_alone(world, hash, index, Direction::Reply) {
+        return true;
+    }
     // Before and after: what is there already is usually the reason, and two that add the same key at once both see
     // the other afterwards, if not one of them.
     if let Some(holder) = index::seek::<F, W>(world, &key, hash, index) {
@@ -543,13 +546,10 @@ pub fn fill<W: World>(world: &W, slot: &Slot, seen: &Seen, new: &New) {
 #[inline(always)]
 pub fn publish<F: Family, W: World>(world: &W, slot: &Slot, seen: &Seen, state: u32) -> bool {
     let hash = Hash(seen.hash);
-    if index::add(world, hash, slot.index, Direction::Request).is_some() {
-        if index::seek::<F, W>(world, &seen.key, hash, slot.index).is_none() {
-            slot.set_state(state);
-            slot.set_generation(slot.generation().wrapping_add(1));
-            return true;
-        }
-        index::remove(world, hash, slot.index, Direction::Request);
+    if index::add_alone(world, hash, slot.index, Direction::Request) || contend::<F, W>(world, slot, seen) {
+        slot.set_state(state);
+        slot.set_generation(slot.generation().wrapping_add(1));
+        return true;
     }
     if state & State::ONE_WAY == 0 {
         let hash = Hash::of::<F>(&slot.reply::<F, W>(world), world.seed());
@@ -557,4 +557,18 @@ pub fn publish<F: Family, W: World>(world: &W, slot: &Slot, seen: &Seen, state: 
     }
     release(slot);
     false
+}
+
+/// Adds the request's entry where others are that could have its key; false where one has.
+#[inline(always)]
+fn contend<F: Family, W: World>(world: &W, slot: &Slot, seen: &Seen) -> bool {
+    let hash = Hash(seen.hash);
+    if index::add(world, hash, slot.index, Direction::Request).is_none() {
+        return false;
+    }
+    if index::seek::<F, W>(world, &seen.key, hash, slot.index).is_some() {
+        index::remove(world, hash, slot.index, Direction::Request);
+        return false;
+    }
+    true
 }

@@ -8,7 +8,7 @@
 //! that the high half names, counted from there; the first then counts it in `overflow`. Who finds no overflow has looked everywhere.
 //! Lookups take no lock: an entry is one word. Changes are made under the bucket's lock.
 
-use crate::abi::{Bucket, Direction, Entry, FlowKey};
+use crate::abi::{BUCKET, Bucket, Direction, Entry, FlowKey};
 use crate::family::Family;
 use crate::flow::Slot;
 use crate::world::{Limit, World};
@@ -100,6 +100,23 @@ pub fn seek<F: Family, W: World>(
 /// No slot to leave out.
 pub const NONE: u32 = u32::MAX;
 
+/// Adds an entry if nothing is there that could have the same key: then nobody has it, and of two that add the same key at
+/// once the bucket's lock lets one be the first. False where there is no telling, or no room.
+#[inline(always)]
+pub fn add_alone<W: World>(world: &W, hash: Hash, slot: u32, direction: Direction) -> bool {
+    let entry = Entry::new(slot, direction, hash.tag());
+    let Some(home) = place(world, hash.home(world.buckets())) else {
+        return false;
+    };
+    let mut done = false;
+    world.lock_bucket(home.0);
+    if home.alike(hash.tag()).is_none() && home.overflow() == 0 {
+        done = home.put(home.same(Entry::EMPTY), entry);
+    }
+    world.unlock_bucket(home.0);
+    done
+}
+
 /// Adds an entry. None if neither bucket has room.
 #[inline(always)]
 pub fn add<W: World>(world: &W, hash: Hash, slot: u32, direction: Direction) -> Option<()> {
@@ -152,11 +169,50 @@ impl Place {
         unsafe { (&raw const (*self.0).overflow).read_volatile() }
     }
 
-    /// The entry at a place below [`crate::abi::BUCKET`].
+    #[inline(always)]
+    fn set_overflow(self, count: u32) {
+        // SAFETY: a live value of `index`, locked.
+        unsafe { (&raw mut (*self.0).overflow).write_volatile(count) };
+    }
+
+    /// The entry at a place below [`BUCKET`].
     #[inline(always)]
     fn entry(self, at: u32) -> *mut u32 {
         // SAFETY: a live value of `index`, and a place that it has.
         unsafe { (&raw mut (*self.0).entries).cast::<u32>().add(at as usize) }
+    }
+
+    /// Where the entries with that tag are.
+    #[inline(always)]
+    fn alike(self, tag: u32) -> Places {
+        self.places(Entry::new(0, Direction::Request, tag), Entry::TAG)
+    }
+
+    /// Where exactly this entry is.
+    #[inline(always)]
+    fn same(self, entry: Entry) -> Places {
+        self.places(entry, u32::MAX)
+    }
+
+    /// Where the entries are that equal this one in the bits of `mask`: two at a time, without a branch, for the processor, which
+    /// would guess it wrong, and the verifier, which would follow both ways at each place.
+    #[inline(always)]
+    fn places(self, entry: Entry, mask: u32) -> Places {
+        const HIGH: u64 = 0x8000_0000_8000_0000;
+        let twice = |word: u32| u64::from(word) << 32 | u64::from(word);
+        let (wanted, mask) = (twice(entry.0), twice(mask));
+        let mut found = 0;
+        let mut pair = 0;
+        while pair < BUCKET / 2 {
+            // SAFETY: see `entry`; two entries, each whole whenever it is read.
+            let two = unsafe { self.entry(0).cast::<u64>().add(pair).read_volatile() };
+            let differs = (two ^ wanted) & mask;
+            // The highest bit of each half: whether anything in it differs (Warren, "Hacker's Delight", 6-1).
+            let high = (differs & !HIGH).wrapping_add(!HIGH) | differs;
+            found |= (!high & HIGH) >> pair;
+            pair += 1;
+        }
+        Places((found >> 25 | found >> 50) as u32 & 0x3fff)
     }
 
     #[inline(always)]
@@ -167,13 +223,14 @@ impl Place {
         hash: Hash,
         except: u32,
     ) -> Option<Found> {
-        let tag = hash.tag();
-        let mut at = 0;
-        while at < world.limit(Limit::Places) {
+        let mut left = self.alike(hash.tag());
+        let mut round = 0;
+        while round < world.limit(Limit::Places) {
+            let at = left.first()?;
+            left = left.without_first();
             // SAFETY: see `entry`; one word, whole whenever it is read.
             let entry = Entry(unsafe { self.entry(at).read_volatile() });
-            if entry.tag() == tag
-                && entry.slot() != except
+            if entry.slot() != except
                 && let Some(slot) = Slot::of(world, entry.slot())
                 && slot.has::<F, W>(world, key, entry.direction())
             {
@@ -182,35 +239,29 @@ impl Place {
                     direction: entry.direction(),
                 });
             }
-            at += 1;
+            round += 1;
         }
         None
+    }
+
+    /// Puts an entry at the first of these places; false where there is none. Locked.
+    #[inline(always)]
+    fn put(self, places: Places, entry: Entry) -> bool {
+        let Some(at) = places.first() else {
+            return false;
+        };
+        // SAFETY: see `entry`.
+        unsafe { self.entry(at).write_volatile(entry.0) };
+        true
     }
 
     /// Puts `new` where `old` is; false where it is nowhere: then `overflow` grows by `otherwise`.
     #[inline(always)]
     fn replace<W: World>(self, world: &W, old: Entry, new: Entry, otherwise: u32) -> bool {
-        let mut done = false;
         world.lock_bucket(self.0);
-        let mut at = 0;
-        let places = world.limit(Limit::Places);
-        while at < places {
-            // SAFETY: see `entry`.
-            unsafe {
-                if self.entry(at).read_volatile() == old.0 {
-                    self.entry(at).write_volatile(new.0);
-                    done = true;
-                    break;
-                }
-            }
-            at += 1;
-        }
+        let done = self.put(self.same(old), new);
         if !done {
-            // SAFETY: a live value of `index`, locked.
-            unsafe {
-                let overflow = &raw mut (*self.0).overflow;
-                overflow.write_volatile(overflow.read_volatile().wrapping_add(otherwise));
-            }
+            self.set_overflow(self.overflow().wrapping_add(otherwise));
         }
         world.unlock_bucket(self.0);
         done
@@ -219,11 +270,93 @@ impl Place {
     #[inline(always)]
     fn count<W: World>(self, world: &W, change: i32) {
         world.lock_bucket(self.0);
-        // SAFETY: a live value of `index`, locked.
-        unsafe {
-            let overflow = &raw mut (*self.0).overflow;
-            overflow.write_volatile(overflow.read_volatile().wrapping_add_signed(change));
-        }
+        self.set_overflow(self.overflow().wrapping_add_signed(change));
         world.unlock_bucket(self.0);
+    }
+}
+
+/// Some of a bucket's places, a bit each: bit 6 is place 0, bit 5 place 2, …, bit 13 place 1, bit 12 place 3, …
+#[derive(Clone, Copy)]
+struct Places(u32);
+
+impl Places {
+    /// A number in whose highest four of sixteen bits each of the sixteen shifts leaves another value (a de Bruijn sequence).
+    const SHIFTS: u32 = 0x09af;
+    /// By that value, four bits each: the place.
+    const BY_SHIFT: u64 = {
+        let mut places = 0;
+        let mut bit = 0;
+        while bit < BUCKET as u64 {
+            let place = if bit < 7 { 12 - 2 * bit } else { 27 - 2 * bit };
+            places |= place << (4 * Self::shift(1 << bit));
+            bit += 1;
+        }
+        places
+    };
+
+    #[inline(always)]
+    const fn shift(bit: u32) -> u32 {
+        bit.wrapping_mul(Self::SHIFTS) >> 12 & 0xf
+    }
+
+    #[inline(always)]
+    const fn is_none(self) -> bool {
+        self.0 == 0
+    }
+
+    /// One of them.
+    #[inline(always)]
+    const fn first(self) -> Option<u32> {
+        if self.is_none() {
+            return None;
+        }
+        let bit = self.0 & self.0.wrapping_neg();
+        let place = (Self::BY_SHIFT >> (4 * Self::shift(bit))) as u32 & 0xf;
+        // The verifier does not know that no place lies beyond.
+        const LAST: u32 = BUCKET as u32 - 1;
+        Some(if place < LAST { place } else { LAST })
+    }
+
+    /// The others.
+    #[inline(always)]
+    const fn without_first(self) -> Self {
+        Self(self.0 & self.0.wrapping_sub(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_found_wherever_they_lie() {
+        let mut bucket = Bucket::default();
+        let entries: [Entry; BUCKET] =
+            core::array::from_fn(|at| Entry::new(at as u32, Direction::Reply, 1 + at as u32 * 9));
+        for (at, entry) in entries.iter().enumerate() {
+            bucket.entries[at] = entry.0;
+        }
+        let place = Place(&raw mut bucket);
+        for (at, entry) in entries.iter().enumerate() {
+            for found in [place.same(*entry), place.alike(entry.tag())] {
+                assert_eq!(found.first(), Some(at as u32));
+                assert!(found.without_first().is_none());
+            }
+        }
+        assert!(place.same(Entry::EMPTY).is_none() && place.alike(127).is_none());
+    }
+
+    #[test]
+    fn several_are_told_one_by_one() {
+        let mut bucket = Bucket::default();
+        bucket.entries[3] = 7;
+        let place = Place(&raw mut bucket);
+        let (mut left, mut seen) = (place.same(Entry::EMPTY), [0; BUCKET]);
+        while let Some(at) = left.first() {
+            seen[at as usize] += 1;
+            left = left.without_first();
+        }
+        let expected: [u32; BUCKET] = core::array::from_fn(|at| u32::from(at != 3));
+        assert_eq!(seen, expected);
     }
 }

@@ -128,6 +128,31 @@ impl Model {
         }
     }
 
+    /// Another one that has seen the same, and remembers what it got and counted.
+    pub fn copy(&self) -> Self {
+        let tables = Tables {
+            services: self.services.clone(),
+            tables: self.tables.clone(),
+            members: self.members.clone(),
+            backends: self.backends_now(),
+        };
+        let index = self.buckets_now().into_iter();
+        Self {
+            index: index.map(UnsafeCell::new).collect(),
+            connections: self.slots().into_iter().map(UnsafeCell::new).collect(),
+            counters: self.counters.clone(),
+            backend_counters: self.backend_counters.clone(),
+            service_counters: self.service_counters.clone(),
+            routes: self.routes.clone(),
+            now: self.now.clone(),
+            headroom: self.headroom.clone(),
+            lines: self.lines.clone(),
+            events: self.events.clone(),
+            hand: self.hand.clone(),
+            ..Self::new(self.settings, tables)
+        }
+    }
+
     /// Gives it a frame, as the driver would; the frame is then as it left.
     pub fn receive(&self, frame: &mut Vec<u8>) -> Verdict {
         let headroom = self.headroom.get();

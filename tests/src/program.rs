@@ -89,19 +89,11 @@ pub fn spec(settings: &Settings, tables: &Tables) -> Result<Spec> {
     for (name, bytes) in constants {
         spec.set_global(name, bytes)?;
     }
-    let services = tables.services.values().map(|service| service.id + 1);
-    let sizes = [
-        ("services", tables.services.len() as u32),
-        ("tables", tables.tables.len() as u32),
-        ("members", tables.members.len() as u32),
-        ("backends", tables.backends.len() as u32),
-        ("backend_counters", tables.backends.len() as u32),
-        ("service_counters", services.max().unwrap_or(0)),
-        ("connections", slots),
-        ("index", buckets),
-    ];
-    for (name, entries) in sizes {
-        spec.map_mut(name)?.max_entries = entries.max(1);
+    for (name, entries) in sizes(tables) {
+        spec.map_mut(name)?.max_entries = entries.max(ROOM);
+    }
+    for (name, entries) in [("connections", slots), ("index", buckets)] {
+        spec.map_mut(name)?.max_entries = entries;
     }
     if frags != 0 {
         let kind = ProgramKind {
@@ -114,6 +106,23 @@ pub fn spec(settings: &Settings, tables: &Tables) -> Result<Spec> {
     Ok(spec)
 }
 
+/// The least room in each of the configuration's maps, so that a program can be used again for other tables.
+const ROOM: u32 = 64;
+
+/// How many entries the configuration takes in each map.
+fn sizes(tables: &Tables) -> [(&'static str, u32); 6] {
+    let services = tables.services.values().map(|service| service.id + 1);
+    let backends = tables.backends.len() as u32;
+    [
+        ("services", tables.services.len() as u32),
+        ("tables", tables.tables.len() as u32),
+        ("members", tables.members.len() as u32),
+        ("backends", backends),
+        ("backend_counters", backends),
+        ("service_counters", services.max().unwrap_or(0)),
+    ]
+}
+
 impl OnKernel {
     /// Loads it and fills its maps.
     pub fn load(settings: &Settings, tables: &Tables) -> Result<Self> {
@@ -121,18 +130,57 @@ impl OnKernel {
             loaded: load(&spec(settings, tables)?, LoadOptions::default(), &mut ())?,
             settings: *settings,
         };
-        let pair = |(key, service)| {
-            (
-                bytes::<ServiceKey>(key).into(),
-                bytes::<Service>(service).into(),
-            )
-        };
-        let services: Vec<_> = tables.services.iter().map(pair).collect();
-        this.map("services")?.update_all(&services)?;
-        this.fill("tables", &tables.tables)?;
-        this.fill("members", &tables.members)?;
-        this.fill("backends", &tables.backends)?;
+        this.configure(tables)?;
         Ok(this)
+    }
+
+    fn configure(&self, tables: &Tables) -> Result<()> {
+        let pair = |(key, service)| (bytes::<ServiceKey>(key).into(), bytes::<Service>(service).into());
+        let services: Vec<_> = tables.services.iter().map(pair).collect();
+        self.map("services")?.update_all(&services)?;
+        self.fill("tables", &tables.tables)?;
+        self.fill("members", &tables.members)?;
+        self.fill("backends", &tables.backends)
+    }
+
+    /// Whether its maps have room for these tables.
+    pub fn has_room(&self, tables: &Tables) -> Result<bool> {
+        for (name, entries) in sizes(tables) {
+            if self.map(name)?.shape().max_entries < entries {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// As if it had just been loaded with these tables, for which there is [room](Self::has_room): the verifier takes a second
+    /// or two for each program.
+    pub fn start_over(&self, tables: &Tables) -> Result<()> {
+        let services = self.map("services")?;
+        services.delete_all(&services.keys()?)?;
+        for name in ["tables", "members", "backends", "connections", "index"] {
+            let map = self.map(name)?;
+            let shape = map.shape();
+            map.fill(&vec![0; (shape.max_entries * shape.value_size) as usize])?;
+        }
+        for name in ["counters", "backend_counters", "service_counters"] {
+            let map = self.map(name)?;
+            for index in 0..map.shape().max_entries {
+                let key = index.to_ne_bytes();
+                let cpus = map.lookup_per_cpu(&key)?.context("no entry")?;
+                let zeros: Vec<Vec<u8>> = cpus.iter().map(|cpu| vec![0; cpu.len()]).collect();
+                map.update_per_cpu(&key, &zeros, Update::Any)?;
+            }
+        }
+        self.set_hand(0)?;
+        self.configure(tables)
+    }
+
+    /// Says where the search for a free slot begins.
+    pub fn set_hand(&self, slot: u32) -> Result<()> {
+        let bss = self.map(".bss")?;
+        ensure!(bss.shape().value_size == 4, "more than HAND in .bss");
+        Ok(bss.update(&[0; 4], &slot.to_ne_bytes(), Update::Any)?)
     }
 
     fn fill<T: Plain>(&self, map: &str, values: &[T]) -> Result<()> {

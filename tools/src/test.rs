@@ -41,6 +41,7 @@ pub fn test() -> Result<()> {
     stage("corruption", corruption)?;
 
     let binary = stage("static binary", build::build)?;
+    stage("differential", || differential(&binary))?;
     stage("kernels", || kernels::kernels(&[]))?;
     stage("kernel and namespace tests", || {
         run::step("kernel and namespace tests");
@@ -79,7 +80,7 @@ fn build_tests() -> Result<Vec<Executable>> {
         "--no-run",
     ]))?;
     // `--no-run` also lists the binaries that integration tests run; those hold no tests themselves.
-    tests.retain(|test| is_test(&test.file) && test.target != CORRUPTION);
+    tests.retain(|test| is_test(&test.file) && !SLOW.contains(&&*test.target));
     tests.sort_by(|a, b| (&a.package, &a.target).cmp(&(&b.package, &b.target)));
     Ok(tests)
 }
@@ -100,18 +101,31 @@ fn corruption() -> Result<()> {
     run::ok(command.env("XDPLB_DAMAGES", "10000"))
 }
 
-/// The test that is a stage of its own.
+/// A million packets through the program in the kernel and through the model, by a test that is built likewise.
+fn differential(binary: &Path) -> Result<()> {
+    run::step("differential");
+    let mut command = workspace::cargo();
+    command.args(["test", "--quiet", "--profile", "checked", "-p", "xdplb-tests"]);
+    let tests = workspace::executables(command.args(["--test", DIFFERENTIAL, "--no-run"]))?;
+    let mut tests = tests.iter().filter(|test| test.target == DIFFERENTIAL);
+    tests.try_for_each(|test| run_as_root(test, binary))
+}
+
+/// The tests that are a stage each, built for speed with every check on.
+const SLOW: [&str; 2] = [CORRUPTION, DIFFERENTIAL];
 const CORRUPTION: &str = "corruption";
+const DIFFERENTIAL: &str = "differential";
 
 /// Cargo puts tests, and only tests, into `deps/` with a hash behind the name.
 fn is_test(file: &Path) -> bool {
     file.parent().is_some_and(|folder| folder.ends_with("deps"))
 }
 
-/// Tests of real bytecode and real packets: those of the package `tests`, of which only the model runs
+/// Tests of real bytecode and real packets: those of the package `tests`, of which only the model's run
 /// on the host, and every file under a tests/ folder whose first words say that it needs root.
 fn needs_root(test: &Executable) -> bool {
-    let end_to_end = test.package == "xdplb-tests" && test.target != "model";
+    let on_host = ["model", "properties"].contains(&&*test.target);
+    let end_to_end = test.package == "xdplb-tests" && !on_host;
     let says_so = || fs::read_to_string(&test.source).is_ok_and(|text| says_needs_root(&text));
     test.kind == "test" && (end_to_end || says_so())
 }
@@ -154,7 +168,7 @@ fn run_as_root(test: &Executable, binary: &Path) -> Result<()> {
     command.args(["--mount", "sh", "-euc", WITH_FILE_SYSTEMS, "sh", "env"]);
     command.arg(format!("XDPLB_LOAD={}", binary.display()));
     command.arg(format!("CARGO_MANIFEST_DIR={}", test.folder.display()));
-    for variable in ["CI", "RUST_BACKTRACE"] {
+    for variable in ["CI", "RUST_BACKTRACE", "XDPLB_PACKETS"] {
         if let Ok(value) = std::env::var(variable) {
             command.arg(format!("{variable}={value}"));
         }
@@ -184,6 +198,7 @@ mod tests {
         assert!(needs_root(&executable("xdplb-tests", "tcp", "test")));
         assert!(!needs_root(&executable("xdplb-tests", "harness", "lib")));
         assert!(!needs_root(&executable("xdplb-tests", "model", "test")));
+        assert!(!needs_root(&executable("xdplb-tests", "properties", "test")));
         assert!(!needs_root(&executable("xdplb-loader", "parse", "test")));
         assert!(says_needs_root(
             "//! Maps of the\n//! running kernel. Needs root\n//! and `ip`.\nuse std;\n"

@@ -21,13 +21,14 @@ pub enum Kinship {
     Same,
     /// They end, for this reason.
     Other(String),
+    /// They end, since its program is of another version: this is the first difference.
+    Version(String),
 }
 
 /// PURE: compares what the flows' records depend on. `old` is None for a program whose constants cannot be read.
 pub fn compare(old: Option<&Settings>, new: &Settings) -> Kinship {
     let Some(old) = old else {
-        let why = "it is of another version, whose constants cannot be read";
-        return Kinship::Other(why.into());
+        return Kinship::Version("its constants cannot be read".into());
     };
     let why = if old.connections != new.connections {
         let (old, new) = (old.connections, new.connections);
@@ -140,7 +141,7 @@ mod tests {
             change(&mut new);
             let found = match compare(Some(&old), &new) {
                 Kinship::Same => String::new(),
-                Kinship::Other(why) => why,
+                Kinship::Other(why) | Kinship::Version(why) => why,
             };
             assert_eq!(found, expected);
         };
@@ -163,7 +164,7 @@ mod tests {
         assert_eq!(compare(Some(&without), &old), Kinship::Same);
         assert_eq!(
             compare(None, &old),
-            Kinship::Other("it is of another version, whose constants cannot be read".into())
+            Kinship::Version("its constants cannot be read".into())
         );
     }
 }

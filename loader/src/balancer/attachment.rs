@@ -158,10 +158,32 @@ impl<'a> Attachment<'a> {
         match program_of(&self.name, &self.loaded) {
             Ok(program) => {
                 let (name, ifindex) = (&self.name, self.ifindex);
-                take_off(self.socket, name, ifindex, self.mode, program.as_fd())
+                let off = |program: &Program| {
+                    take_off(self.socket, name, ifindex, self.mode, program.as_fd())
+                };
+                let mut done = off(program)?;
+                // A listener comes and goes: each time it is another program with our flows.
+                for _ in 0..3 {
+                    match &done {
+                        Detached::Replaced(id) => match self.kin(*id) {
+                            Some(program) => done = off(&program)?,
+                            None => break,
+                        },
+                        Detached::Done | Detached::InterfaceGone | Detached::Already => break,
+                    }
+                }
+                Ok(done)
             }
             Err(_) => Ok(Detached::Already),
         }
+    }
+
+    /// The program of that number, if it has our flows: it is ours with a listener.
+    fn kin(&self, id: u32) -> Option<Program> {
+        let flows = self.loaded.map("connections").ok()?.info().ok()?.id;
+        let program = Program::from_id(id).ok()?;
+        let info = program.info().ok()?;
+        info.map_ids.contains(&flows).then_some(program)
     }
 }
 

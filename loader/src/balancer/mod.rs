@@ -2,9 +2,9 @@
 //! changed file or a command: `service::Config` → [`image`] (pure: everything that the maps will hold) → [`install`] (new maps over
 //! the flows of the old ones, then one replacement).
 //!
-//! Pure: `service` and what reads it (`toml_file`, `simple`, `excerpt`), `maglev`, `image`, `before`, `ids`, `mode`, `program`, `settings`,
-//! `tables`, `change`. With effects: `device`, `lock`, `running`, `readback`, `flows`, `adopt`, `neighbour`, `pins`, `attachment`,
-//! `next`, `install`, `signals`.
+//! Pure: `service` and what reads it (`toml_file`, `simple`, `excerpt`), `maglev`, `image`, `before`, `ids`, `change`, `diff`,
+//! `mode`, `program`, `settings`, `tables`. With effects: `device`, `lock`, `watch`, `running`, `readback`, `layout`, `flows`,
+//! `view`, `adopt`, `neighbour`, `pins`, `attachment`, `next`, `install`, `signals`.
 
 pub mod adopt;
 pub mod ask;
@@ -15,16 +15,19 @@ pub mod device;
 pub mod diff;
 pub mod event;
 pub mod excerpt;
+pub mod filter;
 pub mod flows;
 pub mod ids;
 pub mod image;
 pub mod install;
+pub mod layout;
 pub mod lock;
 pub mod maglev;
 pub mod mode;
 pub mod neighbour;
 pub mod next;
 pub mod packet;
+pub mod pcapng;
 pub mod pins;
 pub mod program;
 pub mod readback;
@@ -35,6 +38,7 @@ pub mod signals;
 pub mod simple;
 pub mod tables;
 pub mod toml_file;
+pub mod tracer;
 pub mod twin;
 pub mod view;
 pub mod watch;

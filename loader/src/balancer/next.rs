@@ -11,6 +11,7 @@ use super::before::{Before, Live, settle};
 use super::device::{self, Device};
 use super::image::{self, Facts, Image, ImageError};
 use super::install::Ground;
+use super::layout;
 use super::readback;
 use super::running::{Occupant, Running};
 use super::service::Config;
@@ -74,10 +75,16 @@ pub fn decide(
         None => None,
     };
     let settings = settings(device, config, trace, old.as_ref());
-    let kinship = adopt::compare(old.as_ref(), &settings);
+    let difference = running.and_then(|running| layout::difference(running, ground.spec));
+    let kinship = match (running, difference) {
+        (_, Some(difference)) => Kinship::Version(difference),
+        (Some(_), None) => adopt::compare(old.as_ref(), &settings),
+        // Nobody's flows end.
+        (None, None) => Kinship::Same,
+    };
     let before = match (running, &kinship) {
         (Some(running), Kinship::Same) => readback::before(running, &ground.machine)?,
-        (Some(_), Kinship::Other(_)) | (None, _) => Before::default(),
+        (Some(_), Kinship::Other(_) | Kinship::Version(_)) | (None, _) => Before::default(),
     };
     let live = match states {
         States::OfRunning => settle(config, before.live()),

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use nix::errno::Errno;
+use xdplb_linker::btf::Btf;
 
 use super::pins;
 use super::program::{ENTRY, MAPS};
@@ -162,9 +163,11 @@ fn holder(program: u32, ifindex: u32) -> Option<u32> {
 }
 
 impl Running {
-    /// The first thing in which its maps are not laid out as this loader knows them.
+    /// The first thing in which its maps are not laid out as this loader knows them. What a program keeps for itself while a
+    /// packet is under way is nobody else's business.
     fn misfit(&self) -> Option<String> {
-        MAPS.iter().find_map(|shared| match self.map(shared.name) {
+        let mut shared = MAPS.iter().filter(|shared| shared.name != "scratch");
+        shared.find_map(|shared| match self.map(shared.name) {
             Some(map) => shared.misfit(map.shape()),
             None => Some(format!("it has no map `{}`", shared.name)),
         })
@@ -175,13 +178,24 @@ impl Running {
         self.maps.get(&kernel::object_name(name))
     }
 
-    /// What it was started with; None where it is of another version, whose constants lie elsewhere.
+    /// What it was started with; None where it is of another version, whose constants cannot be found.
     ///
     /// # Errors
     /// The kernel's.
     pub fn settings(&self, spec: &Spec) -> Result<Option<Settings>, KernelError> {
-        let bytes = self.section(".rodata")?;
-        Ok(bytes.and_then(|bytes| Settings::read(spec, &bytes)))
+        let Some(bytes) = self.section(".rodata")? else {
+            return Ok(None);
+        };
+        if let Some(types) = self.types() {
+            return Ok(Settings::read_by_types(&types, &bytes));
+        }
+        Ok(Settings::read(spec, &bytes))
+    }
+
+    /// Its types, where we may see them (CAP_SYS_ADMIN).
+    fn types(&self) -> Option<Btf> {
+        let types = kernel::Btf::from_id(self.info.btf_id).ok()?;
+        Btf::parse(&types.bytes().ok()?).ok()
     }
 
     /// The bytes of a data section, such as `.rodata`.
@@ -191,6 +205,11 @@ impl Running {
     pub fn section(&self, section: &str) -> Result<Option<Vec<u8>>, KernelError> {
         let found = self.maps.iter().find(|(name, _)| name.ends_with(section));
         found.map_or(Ok(None), |(_, map)| map.lookup(&tables::index_key(0)))
+    }
+
+    /// The number of the map of its flows: whoever else has it is the same balancer, in another configuration or traced.
+    pub fn flows(&self) -> Option<u32> {
+        self.map("connections").and_then(|map| map.info().ok()).map(|info| info.id)
     }
 
     /// The size of a map.

@@ -4,6 +4,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use nix::time::{ClockId, clock_getres, clock_gettime};
+use xdplb_linker::btf::{Btf, VarSecinfo};
 use xdplb_prog::abi::{BUCKET, Mac, deferred};
 
 use super::service::{Encap, Subnet};
@@ -137,11 +138,7 @@ impl Settings {
         let frags: u32 = match pieces {
             Pieces::One => 0,
             Pieces::Several => {
-                for program in &mut spec.programs {
-                    if let SectionKind::Known(kind) = &mut program.kind {
-                        kind.flags |= prog_flags::XDP_HAS_FRAGS;
-                    }
-                }
+                allow_pieces(spec);
                 1
             }
         };
@@ -186,20 +183,51 @@ impl Settings {
             return None;
         }
         map.contents = Some(rodata.to_vec());
-        let number = |name| Some(u32::from_ne_bytes(constant(&spec, name)?));
+        Self::of(&|name| spec.global(name).ok())
+    }
+
+    /// The same by the program's own types, which say where each lies in whatever version it is.
+    pub fn read_by_types(types: &Btf, rodata: &[u8]) -> Option<Self> {
+        let (_, section) = types.datasec(CONSTANTS)?;
+        Self::of(&|name| {
+            let named = |var: &&VarSecinfo| types.type_name(var.ty) == name;
+            let var = section.vars.iter().find(named)?;
+            let (offset, size) = (var.offset as usize, var.size as usize);
+            Some(rodata.get(offset..offset.checked_add(size)?)?.to_vec())
+        })
+    }
+
+    /// From constants by name; None where one is missing or of another size.
+    fn of(constants: &dyn Fn(&str) -> Option<Vec<u8>>) -> Option<Self> {
+        fn constant<const N: usize>(bytes: Option<Vec<u8>>) -> Option<[u8; N]> {
+            bytes?.try_into().ok()
+        }
+        let number = |name| Some(u32::from_ne_bytes(constant(constants(name))?));
         Some(Self {
-            balancer_v4: Ipv4Addr::from(constant::<4>(&spec, "BALANCER_V4")?),
-            balancer_v6: Ipv6Addr::from(constant::<16>(&spec, "BALANCER_V6")?),
-            balancer_mac: constant(&spec, "BALANCER_MAC")?,
+            balancer_v4: Ipv4Addr::from(constant::<4>(constants("BALANCER_V4"))?),
+            balancer_v6: Ipv6Addr::from(constant::<16>(constants("BALANCER_V6"))?),
+            balancer_mac: constant(constants("BALANCER_MAC"))?,
             mtu: number("MTU")?,
             connections: number("SLOTS")?,
-            seed: u64::from_ne_bytes(constant(&spec, "SEED")?),
-            encap: encap(constant(&spec, "TUNNEL_V4")?, constant(&spec, "TUNNEL_V6")?),
+            seed: u64::from_ne_bytes(constant(constants("SEED"))?),
+            encap: encap(
+                constant(constants("TUNNEL_V4"))?,
+                constant(constants("TUNNEL_V6"))?,
+            ),
             trace: match number("TRACE")? {
                 0 => Trace::Off,
                 _ => Trace::On,
             },
         })
+    }
+}
+
+/// Has the program loaded as one that takes frames in pieces.
+pub fn allow_pieces(spec: &mut Spec) {
+    for program in &mut spec.programs {
+        if let SectionKind::Known(kind) = &mut program.kind {
+            kind.flags |= prog_flags::XDP_HAS_FRAGS;
+        }
     }
 }
 
@@ -216,10 +244,6 @@ fn encap(v4: [u8; 8], v6: [u8; 8]) -> Encap {
         source4: source4.unwrap_or(default.source4),
         source6: source6.unwrap_or(default.source6),
     }
-}
-
-fn constant<const N: usize>(spec: &Spec, name: &str) -> Option<[u8; N]> {
-    spec.global(name).ok()?.try_into().ok()
 }
 
 /// The frequency of a tick of that many nanoseconds; Debian's where the answer makes no sense.
@@ -272,6 +296,9 @@ pub(super) mod tests {
         let fresh = super::super::program::parse(crate::PROGRAM).unwrap();
         assert_eq!(Settings::read(&fresh, &rodata), Some(settings()));
         assert_eq!(Settings::read(&fresh, &rodata[1..]), None);
+        let types = fresh.btf().unwrap();
+        assert_eq!(Settings::read_by_types(types, &rodata), Some(settings()));
+        assert_eq!(Settings::read_by_types(types, &rodata[..8]), None);
     }
 
     #[test]

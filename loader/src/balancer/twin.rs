@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::install::{InstallError, missing_capability};
 use super::program::MAPS;
 use super::running::Running;
+use super::settings::allow_pieces;
 use crate::kernel::KernelError;
 use crate::load::{self, LoadOptions, Loaded};
 use crate::object::{ObjectError, Spec};
@@ -47,10 +48,10 @@ pub fn number(name: &'static str, number: u32) -> Constant {
     (name, number.to_ne_bytes().into())
 }
 
-/// Whether the constants of the one that runs are those of an ABI like this object's.
+/// The object with the constants of the one that runs.
 ///
 /// # Errors
-/// [`TwinError::Version`] if not.
+/// [`TwinError::Version`] where they lie elsewhere.
 pub fn spec_of(spec: &Spec, running: &Running) -> Result<Spec, TwinError> {
     let mut spec = spec.clone();
     let constants = running.section(".rodata")?.ok_or(TwinError::Version)?;
@@ -59,6 +60,9 @@ pub fn spec_of(spec: &Spec, running: &Running) -> Result<Spec, TwinError> {
         return Err(TwinError::Version);
     }
     rodata.contents = Some(constants);
+    if spec.global("FRAGS")? != 0u32.to_ne_bytes() {
+        allow_pieces(&mut spec);
+    }
     Ok(spec)
 }
 

@@ -113,7 +113,7 @@ pub(super) fn propose(
         &site.occupant,
         &macs,
     )?;
-    if let Kinship::Other(why) = &next.kinship {
+    if let Kinship::Other(why) | Kinship::Version(why) = &next.kinship {
         bail!(
             "{ifname}: this cannot be changed while it runs, its connections would end: {why}\n  try:  stop it, and start it anew"
         );

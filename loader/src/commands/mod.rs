@@ -18,6 +18,8 @@ mod source;
 mod start;
 mod stats;
 mod status;
+mod trace;
+mod trace_line;
 mod verify;
 
 use std::io::Write;
@@ -63,6 +65,8 @@ enum Command {
     Backend(BackendArgs),
     /// What the balancer would do with a packet, and why; nothing is sent, counted or changed
     Ask(AskArgs),
+    /// What becomes of packets, as it happens
+    Trace(TraceArgs),
     /// Whether a file of backends or services is right, without looking at anything else
     Check(CheckArgs),
     /// Take the balancer off an interface
@@ -214,6 +218,31 @@ struct AskArgs {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  xdplb-load trace veth6 client 10.0.0.0/24 port 443
+  xdplb-load trace veth6 service 10.0.0.10:80/tcp reason opened,no_port --seconds 10
+  xdplb-load trace veth6 1/1000 --pcap - | wireshark -k -i -")]
+struct TraceArgs {
+    /// The interface that a balancer runs on
+    ifname: String,
+    /// Conditions, all of which a packet has to meet: `client ADDR[/BITS]` and `port PORT` (either end, as it came or as it left),
+    /// `service ADDR:PORT[/udp]`, `backend ADDR[:PORT]`, `reason NAME[,NAME]` (as in stats), `1/N` (one in N)
+    filter: Vec<String>,
+    /// End after so many packets
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// End after so many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    seconds: Option<f64>,
+    /// A line of JSON for each packet
+    #[arg(long, conflicts_with = "pcap")]
+    json: bool,
+    /// Write packets as they came and as they left for Wireshark, instead of lines; `-` is standard output
+    #[arg(long, value_name = "FILE")]
+    pcap: Option<std::path::PathBuf>,
+}
+
 /// Runs the command line. 0 done, 1 failed, 2 wrong usage.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse_from(with_check(std::env::args_os().collect())) {
@@ -232,6 +261,7 @@ pub fn main() -> ExitCode {
         (Some(Command::Plan(args)), _) => plan::plan(&args).map(success),
         (Some(Command::Backend(args)), _) => reload::backend(&args).map(success),
         (Some(Command::Ask(args)), _) => ask::run(&args).map(success),
+        (Some(Command::Trace(args)), _) => trace::run(&args).map(success),
         (Some(Command::Check(args)), _) => check(&args).map(success),
         (Some(Command::Detach(args)), _) => detach::detach(&args).map(success),
         (Some(Command::Verify(args)), _) => verify::verify(&args),

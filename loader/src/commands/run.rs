@@ -14,6 +14,7 @@ use super::source::{self, Form, Read, Source};
 use super::start::start;
 use super::{RunArgs, UsageError, dry_run, files, note, remark, say};
 use crate::attach::Detached;
+use crate::balancer::adopt::Kinship;
 use crate::balancer::attachment::{self, AttachError, Attachment, Manners};
 use crate::balancer::device::Device;
 use crate::balancer::install::{Ground, InstallError, Order};
@@ -78,6 +79,9 @@ pub(super) fn run(args: &RunArgs) -> Result<()> {
         &occupant,
         &found.macs,
     )?;
+    if let (Kinship::Version(why), false) = (&next.kinship, args.replace) {
+        return Err(other_version(&device, why, &advise(args, Advice::Replace)));
+    }
     let order = Order {
         device: &device,
         settings: &next.settings,
@@ -91,6 +95,14 @@ pub(super) fn run(args: &RunArgs) -> Result<()> {
     let daemon = Daemon::new(&ground, &device, source, read.config, attachment);
     let attachment = daemon.serve(&stop, &lock)?;
     end(args, &device, attachment)
+}
+
+/// What runs is ours, but its connections would end: that is for the user to say.
+fn other_version(device: &Device, why: &str, advice: &str) -> anyhow::Error {
+    anyhow!(
+        "{}: the balancer that runs on it is of another version, and its connections would end: {why}\n  try:  {advice}",
+        device.name
+    )
 }
 
 pub(super) fn read_program(file: Option<&Path>) -> Result<Spec> {
@@ -254,6 +266,27 @@ mod tests {
             greeting(&read, &macs),
             "XDP load balancer configured with 1 service, 2 backends\n\
              Press Ctrl+C to exit..."
+        );
+    }
+
+    #[test]
+    fn another_version_is_left_alone() {
+        let device = Device {
+            name: "veth6".into(),
+            ifindex: 7,
+            mac: [2; 6],
+            mtu: 1500,
+            addresses: Vec::new(),
+            kind: mode::Device::Other,
+        };
+        assert_eq!(
+            other_version(
+                &device,
+                "map `index`: its values are laid out differently",
+                "xdplb-load --replace veth6 lb.toml"
+            )
+            .to_string(),
+            "veth6: the balancer that runs on it is of another version, and its connections would end: map `index`: its values are laid out differently\n  try:  xdplb-load --replace veth6 lb.toml"
         );
     }
 

@@ -52,6 +52,9 @@ fn show_legacy(kinship: &Kinship, live: u64) -> String {
         (Kinship::Same, _) => {
             format!("adopted from an earlier run, {live} connections go on")
         }
+        (Kinship::Version(why), _) => {
+            format!("replaced a balancer of another version; connections that end: {live} ({why})")
+        }
         (Kinship::Other(why), _) => {
             format!(
                 "replaced an earlier run with other settings; connections that end: {live} ({why})"

@@ -14,6 +14,7 @@ use crate::balancer::lock::InterfaceLock;
 use crate::balancer::program;
 use crate::balancer::running::{Occupant, Running};
 use crate::balancer::settings::{Machine, Settings};
+use crate::balancer::tracer::is_traced;
 use crate::balancer::view::{ServiceView, View};
 use crate::netlink::{Link, Socket};
 use crate::object::Spec;
@@ -40,6 +41,8 @@ struct BalancerStatus {
     program_tag: String,
     age_seconds: u64,
     loader: Loader,
+    /// Whether its program tells what it does, to somebody who runs `trace` or did.
+    traced: bool,
     /// The addresses that backends answer to; none where the constants cannot be read.
     balancer: Vec<String>,
     services: Vec<ServiceView>,
@@ -124,6 +127,7 @@ fn balancer(link: &Link, running: &Running, spec: &Spec) -> Result<BalancerStatu
             true => Loader::Running,
             false => Loader::Gone,
         },
+        traced: is_traced(spec, running)?,
         balancer: settings.as_ref().map_or_else(Vec::new, addresses),
         services: view.services,
         connections: view.live,
@@ -180,6 +184,9 @@ fn text(interface: &InterfaceStatus) -> String {
             balancer.connections, balancer.connections_room
         ),
     ];
+    if balancer.traced {
+        lines.push("  traced       xdplb-load trace listens, or was killed; the next start or trace ends it".into());
+    }
     if let Some(pins) = &balancer.pins {
         lines.push(format!("  pins         {}", pins.display()));
     }
@@ -237,6 +244,7 @@ mod tests {
                 program_tag: "0123456789abcdef".into(),
                 age_seconds: 3700,
                 loader: Loader::Running,
+                traced: false,
                 balancer: vec!["10.0.0.10".into(), "fd00::10".into()],
                 services: vec![ServiceView {
                     service: "10.0.0.10/tcp".into(),

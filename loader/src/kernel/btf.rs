@@ -64,6 +64,11 @@ impl Btf {
         BtfInfo::of("BTF", self.fd.as_fd())
     }
 
+    /// The types themselves, as they were loaded.
+    pub fn bytes(&self) -> Result<Vec<u8>, KernelError> {
+        BtfInfo::bytes_of("BTF", self.fd.as_fd())
+    }
+
     /// The command itself; also what the feature probes use.
     pub(super) fn command(bytes: &[u8], token: Option<&Token>) -> Result<OwnedFd, Errno> {
         let mut attr = Self::attr(bytes, token);

@@ -246,6 +246,16 @@ impl BtfInfo {
         })
     }
 
+    /// The types themselves, as they were loaded.
+    pub(super) fn bytes_of(what: &str, fd: BorrowedFd<'_>) -> Result<Vec<u8>, KernelError> {
+        let size = Self::of(what, fd)?.size;
+        let mut bytes = vec![0u8; size as usize];
+        let mut info = [0u8; BTF_INFO_SIZE];
+        put(&mut info, 8, &size.to_ne_bytes());
+        get_info_with(what, fd, &mut info, 0, &mut bytes)?;
+        Ok(bytes)
+    }
+
     /// The name of a BTF object of the kernel itself (`vmlinux`, or a module's); `None` where a program brought it.
     pub(super) fn of_kernel(what: &str, fd: BorrowedFd<'_>) -> Result<Option<String>, KernelError> {
         // Modules' names have at most 56 bytes (MODULE_NAME_LEN).

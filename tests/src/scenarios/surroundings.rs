@@ -7,6 +7,7 @@ use xdplb_prog::model::Model;
 use xdplb_prog::state::State;
 use xdplb_prog::world::Settings;
 
+use crate::pool::Pooled;
 use crate::program::{Clock, OnKernel};
 
 /// The program somewhere.
@@ -145,7 +146,7 @@ fn must<T>(result: Result<T>) -> T {
     result.unwrap_or_else(|error| panic!("{error:#}"))
 }
 
-impl Surroundings for OnKernel {
+impl Surroundings for Pooled {
     fn receive(&self, frame: &[u8]) -> (Verdict, Vec<u8>) {
         must(self.run(frame))
     }

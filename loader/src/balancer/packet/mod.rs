@@ -2,16 +2,17 @@
 
 mod build;
 mod show;
+mod words;
 
 use std::net::{IpAddr, SocketAddr};
-use std::ops::Range;
 
 use xdplb_prog::packet::flags;
 
-use super::excerpt::{ConfigError, Place, Source, brief};
+use super::excerpt::{ConfigError, brief};
 use super::service::{family, parse_address, parse_port};
 
 pub use show::{Headers, Ip, Transport};
+pub(super) use words::{Word, Words};
 
 /// What an error calls the text.
 const NAME: &str = "packet";
@@ -48,72 +49,6 @@ pub struct Packet {
     pub length: Option<u16>,
 }
 
-/// A word and where it stands.
-#[derive(Debug, Clone)]
-pub(super) struct Word<'t> {
-    pub text: &'t str,
-    pub span: Range<usize>,
-}
-
-/// The words of a text.
-pub(super) fn words(text: &str) -> Vec<Word<'_>> {
-    let start = |word: &str| word.as_ptr() as usize - text.as_ptr() as usize;
-    let words = text.split_whitespace().map(|word| Word {
-        text: word,
-        span: start(word)..start(word) + word.len(),
-    });
-    words.collect()
-}
-
-/// Words that are still to be read.
-pub(super) struct Words<'t> {
-    source: Source<'t>,
-    words: std::vec::IntoIter<Word<'t>>,
-}
-
-impl<'t> Words<'t> {
-    pub(super) fn of(name: &'t str, text: &'t str) -> Self {
-        let place = Place::Column;
-        Self {
-            source: Source { name, text, place },
-            words: words(text).into_iter(),
-        }
-    }
-
-    pub(super) fn next(&mut self) -> Option<Word<'t>> {
-        self.words.next()
-    }
-
-    /// The next word, which has to be there.
-    pub(super) fn need(&mut self, what: &str) -> Result<Word<'t>, ConfigError> {
-        let end = self.source.text.trim_end().len();
-        let missing = || self.source.error(end..end, format!("{what} is missing"));
-        self.words.next().ok_or_else(missing)
-    }
-
-    pub(super) fn error(&self, word: &Word<'_>, what: String) -> ConfigError {
-        self.source.error(word.span.clone(), what)
-    }
-
-    /// A number between these, both included.
-    pub(super) fn number(&mut self, what: &str, from: u32, to: u32) -> Result<u32, ConfigError> {
-        let word = self.need(&format!("{what}: a number from {from} to {to}"))?;
-        let digits = word.text.bytes().all(|byte| byte.is_ascii_digit());
-        let number = word
-            .text
-            .parse()
-            .ok()
-            .filter(|number| digits && (from..=to).contains(number));
-        number.ok_or_else(|| {
-            let text = brief(word.text);
-            self.error(
-                &word,
-                format!("{what}: `{text}` is not a number from {from} to {to}"),
-            )
-        })
-    }
-}
-
 impl Packet {
     /// Reads the words.
     ///
@@ -137,7 +72,7 @@ impl Packet {
             let what = format!("`->` is expected here, not `{}`", brief(arrow.text));
             return Err(words.error(&arrow, what));
         }
-        let to = words.words.as_slice().first().cloned();
+        let to = words.peek();
         let destination = end(&mut words, content, "the destination")?;
         let (from, into) = (family(source.ip()), family(destination.ip()));
         if let Some(word) = to.filter(|_| from != into) {

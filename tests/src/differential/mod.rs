@@ -1,0 +1,230 @@
+//! The program in the kernel and the model side by side: whatever both are given, both must do the same with it.
+//!
+//! The kernel's clock ticks while the model's is set. Packets go in batches, and a batch during which the clock did not tick had
+//! that one time. Where it ticked, the model tries each packet as the first of the new time, until one of them explains all that
+//! the kernel did; where none does, they differ.
+
+mod generator;
+mod side;
+
+use anyhow::{Context, Result, bail, ensure};
+use xdplb_prog::abi::{Backend, Connection};
+use xdplb_prog::counters::{Reason, Verdict};
+use xdplb_prog::model::{Model, Tables};
+use xdplb_prog::state::State;
+use xdplb_prog::world::Settings;
+
+use crate::pool::Pooled;
+use crate::program::Clock;
+pub use generator::{Dice, Generator, services};
+use side::{bucket, connection};
+
+/// What became of a frame.
+type Answer = (Verdict, Vec<u8>);
+
+/// The program in both places.
+pub struct Both {
+    kernel: Pooled,
+    /// The one on the host.
+    pub model: Model,
+    clock: Clock,
+}
+
+impl Both {
+    /// With the same settings and tables.
+    pub fn new(settings: Settings, tables: &Tables) -> Result<Self> {
+        Ok(Self {
+            kernel: Pooled::new(&settings, tables)?,
+            model: Model::new(settings, tables.clone()),
+            clock: Clock::new()?,
+        })
+    }
+
+    /// Gives frames to both, one after the other. Says what the kernel did with them.
+    pub fn receive(&mut self, frames: &[Vec<u8>]) -> Result<Vec<Answer>> {
+        let before = self.clock.now()?;
+        let answers = frames
+            .iter()
+            .map(|frame| self.kernel.run(frame))
+            .collect::<Result<Vec<_>>>()?;
+        let after = self.clock.now()?;
+        for (frame, (verdict, out)) in frames.iter().zip(&answers) {
+            ensure!(
+                *verdict == Verdict::Tx || out == frame,
+                "{verdict:?}, but changed:\n  in  {frame:02x?}\n  out {out:02x?}"
+            );
+        }
+        if before == after {
+            replay(&self.model, frames, &answers, &[(0, before)])?;
+        } else {
+            self.model = self.explain(frames, &answers, before, after)?;
+        }
+        Ok(answers)
+    }
+
+    /// The clock ticked between the packets of a batch, or in the middle of one, before or after it looked.
+    fn explain(&self, frames: &[Vec<u8>], answers: &[Answer], from: u32, to: u32) -> Result<Model> {
+        let slots: Vec<_> = self.kernel.connections()?.iter().map(connection).collect();
+        let tried = |times: &[(usize, u32)]| {
+            let model = self.model.copy();
+            let same = replay(&model, frames, answers, times).is_ok()
+                && model.slots().iter().map(connection).eq(slots.iter().cloned());
+            same.then_some(model)
+        };
+        let places = 0..=frames.len();
+        let once = places.clone().find_map(|at| tried(&[(0, from), (at, to)]));
+        if let Some(model) = once {
+            return Ok(model);
+        }
+        // Ticks came one by one.
+        for between in 1..to.wrapping_sub(from).min(4) {
+            for first in places.clone() {
+                for second in first..=frames.len() {
+                    let times = [(0, from), (first, from.wrapping_add(between)), (second, to)];
+                    if let Some(model) = tried(&times) {
+                        return Ok(model);
+                    }
+                }
+            }
+        }
+        // What differs, if it is in the answers.
+        replay(&self.model.copy(), frames, answers, &[(0, from)])?;
+        let model = self.model.copy();
+        replay(&model, frames, answers, &[(0, from)])?;
+        let pairs = model.slots();
+        let differs = pairs.iter().zip(&slots).position(|(a, b)| connection(a) != *b);
+        bail!("no time between {from} and {to} explains slot {differs:?}: kernel {slots:x?}")
+    }
+
+    /// All that is remembered becomes that many seconds older.
+    pub fn sleep(&mut self, seconds: u32) -> Result<()> {
+        let ticks = seconds.wrapping_mul(self.model.settings.ticks_per_second);
+        for (slot, flow) in (0..).zip(self.model.slots()) {
+            if flow.state == State::FREE {
+                continue;
+            }
+            self.put_connection(
+                slot,
+                &Connection {
+                    last_seen: flow.last_seen.wrapping_sub(ticks),
+                    routed_at: flow.routed_at.wrapping_sub(ticks),
+                    ..flow
+                },
+            )?;
+        }
+        for (index, backend) in (0..).zip(self.model.backends_now()) {
+            let routed_at = backend.routed_at.wrapping_sub(ticks);
+            self.put_backend(index, &Backend { routed_at, ..backend })?;
+        }
+        Ok(())
+    }
+
+    fn put_connection(&self, slot: u32, connection: &Connection) -> Result<()> {
+        self.model.put_connection(slot, connection);
+        self.kernel.put_connection(slot, connection)
+    }
+    /// Writes an entry of `backends`.
+    pub fn put_backend(&self, index: u32, backend: &Backend) -> Result<()> {
+        self.model.put_backend(index, backend);
+        self.kernel.put_backend(index, backend)
+    }
+
+    /// Both have the same tables and counters, and the tables are sound.
+    pub fn check(&self) -> Result<()> {
+        let (slots, expected) = (self.kernel.connections()?, self.model.slots());
+        ensure!(slots.len() == expected.len(), "{} slots", slots.len());
+        for (slot, (ours, theirs)) in slots.iter().zip(&expected).enumerate() {
+            ensure!(
+                connection(ours) == connection(theirs),
+                "slot {slot}:\n  kernel {ours:x?}\n  model  {theirs:x?}"
+            );
+        }
+        let (buckets, expected) = (self.kernel.buckets()?, self.model.buckets_now());
+        ensure!(buckets.len() == expected.len(), "{} buckets", buckets.len());
+        for (number, (ours, theirs)) in buckets.iter().zip(&expected).enumerate() {
+            ensure!(
+                bucket(ours) == bucket(theirs),
+                "bucket {number}:\n  kernel {ours:x?}\n  model  {theirs:x?}"
+            );
+        }
+        ensure!(self.kernel.backends()?.starts_with(&self.model.backends_now()), "backends");
+        crate::scenarios::check_tables(&self.model.settings, &slots, &buckets)
+            .map_err(anyhow::Error::msg)?;
+        self.check_counters()
+    }
+
+    fn check_counters(&self) -> Result<()> {
+        for reason in Reason::ALL {
+            let counters = self.model.counters.borrow();
+            let expected = counters.get(reason.name()).copied().unwrap_or_default();
+            let count = self.kernel.count(*reason)?;
+            ensure!(count == expected, "{}: {count:?}, {expected:?}", reason.name());
+        }
+        for (index, expected) in (0..).zip(self.model.backend_counters.borrow().iter()) {
+            let count = self.kernel.backend_count(index)?;
+            ensure!(count == *expected, "backend {index}: {count:?}, {expected:?}");
+        }
+        for (id, expected) in self.model.service_counters.borrow().iter() {
+            let count = self.kernel.service_count(*id)?;
+            ensure!(count == *expected, "service {id}: {count:?}, {expected:?}");
+        }
+        Ok(())
+    }
+}
+
+/// The model must answer the frames as the kernel did; at each of the `times` its clock is set, before the frame of that number.
+fn replay(
+    model: &Model,
+    frames: &[Vec<u8>],
+    answers: &[Answer],
+    times: &[(usize, u32)],
+) -> Result<()> {
+    for (number, (frame, (verdict, out))) in frames.iter().zip(answers).enumerate() {
+        for (_, time) in times.iter().filter(|(at, _)| *at == number) {
+            model.now.set(*time);
+        }
+        let mut expected = frame.clone();
+        let expected = (model.receive(&mut expected), expected);
+        ensure!(
+            (*verdict, out) == (expected.0, &expected.1),
+            "packet {number} of the batch: {verdict:?}, the model says {:?}\n  in     {frame:02x?}\n  kernel {out:02x?}\n  model  {:02x?}",
+            expected.0,
+            expected.1
+        );
+    }
+    for (_, time) in times {
+        model.now.set(*time);
+    }
+    Ok(())
+}
+
+/// Gives both that many packets; says how often they left for which reason.
+///
+/// # Errors
+/// The first difference, with what leads to it again.
+pub fn run(settings: Settings, seed: u64, packets: u32) -> Result<Vec<u64>> {
+    /// How often tables and counters are compared.
+    const CHECKPOINT: u32 = 5_000;
+    let mut both = Both::new(settings, &Tables::of(&services()))?;
+    let mut generator = Generator::new(seed);
+    let (mut sent, mut checked) = (0, 0);
+    while sent < packets {
+        let context = || format!("seed {seed}, after packet {sent}, {settings:?}");
+        let frames = generator.batch(&both.model);
+        both.receive(&frames).with_context(context)?;
+        sent += frames.len() as u32;
+        if generator.dice.once_in(50) {
+            both.sleep(generator.dice.pick(&[1, 5, 31, 61, 64, 121, 8_001]))?;
+        }
+        if generator.dice.once_in(20) {
+            let (index, backend) = generator.backend(&both.model.backends_now());
+            both.put_backend(index, &backend)?;
+        }
+        if sent - checked >= CHECKPOINT || sent >= packets {
+            checked = sent;
+            both.check().with_context(|| format!("seed {seed}, after packet {sent}"))?;
+        }
+    }
+    let counts = Reason::ALL.iter().map(|reason| both.model.counted(*reason));
+    Ok(counts.collect())
+}
