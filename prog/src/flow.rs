@@ -444,29 +444,48 @@ pub fn release(slot: &Slot) {
 
 /// Finds a source port of `low` to `high` towards the backend in a claimed slot's record that no other flow uses, writes it
 /// there and adds the reply's entry. `seed` says where the search begins. None if all that were tried are in use.
+///
+/// As with slots: first what nobody holds any more, then what was never confirmed or is closed. A flood of new flows
+/// takes ports from itself, and none from established ones.
 #[inline(always)]
-pub fn take_port<F: Family, W: World>(
+pub fn take_port<W: World>(
     world: &W,
     slot: &Slot,
-    low: u16,
-    high: u16,
+    (low, high): (u16, u16),
     seed: u32,
 ) -> Option<Be16> {
-    let count = u32::from(high).wrapping_sub(u32::from(low)).wrapping_add(1) & 0x1_ffff;
+    let range = u32::from(high) << 16 | u32::from(low);
+    let port = world.try_ports(slot.index, range, seed, EXPIRED);
+    if port.is_some() {
+        return port;
+    }
+    world.try_ports(slot.index, range, seed, DISPENSABLE)
+}
+
+/// The same for ports whose holders are [worth](worth) giving up at least `least`. `range` has the highest port in its upper half
+/// and the lowest in its lower.
+#[inline(always)]
+pub fn try_ports<W: World>(
+    world: &W,
+    index: u32,
+    range: u32,
+    seed: u32,
+    least: u64,
+) -> Option<Be16> {
+    let slot = Slot::of(world, index)?;
+    let v6 = slot.kind().is_v6();
+    let (low, high) = (range & 0xffff, range >> 16);
+    let count = high.wrapping_sub(low).wrapping_add(1) & 0x1_ffff;
     let mut place = ((u64::from(seed) * u64::from(count)) >> 32) as u32;
     let backend = slot.reply_ports().source;
-    let most = count.min(world.limit(Limit::Ports));
     let mut tried = 0;
-    while tried < 2 * world.limit(Limit::Ports) {
-        if tried >= 2 * most {
+    while tried < world.limit(Limit::Ports) {
+        if tried >= count {
             break;
         }
-        // As with slots: first what nobody holds any more, then what was never confirmed or is closed. A flood of new flows
-        // takes ports from itself, and none from established ones.
-        let least = if tried < most { EXPIRED } else { DISPENSABLE };
-        let port = Be16::new(low.wrapping_add(place as u16));
+        let port = Be16::new(low.wrapping_add(place) as u16);
         slot.set_reply_ports(Ports::new(backend, port));
-        if world.reserve(slot.index, F::V6, least) {
+        if world.reserve(index, v6, least) {
             return Some(port);
         }
         place += 1;
@@ -546,7 +565,9 @@ pub fn fill<W: World>(world: &W, slot: &Slot, seen: &Seen, new: &New) {
 #[inline(always)]
 pub fn publish<F: Family, W: World>(world: &W, slot: &Slot, seen: &Seen, state: u32) -> bool {
     let hash = Hash(seen.hash);
-    if index::add_alone(world, hash, slot.index, Direction::Request) || contend::<F, W>(world, slot, seen) {
+    if index::add_alone(world, hash, slot.index, Direction::Request)
+        || contend::<F, W>(world, slot, seen)
+    {
         slot.set_state(state);
         slot.set_generation(slot.generation().wrapping_add(1));
         return true;

@@ -6,8 +6,8 @@ mod trace;
 
 use functions::*;
 use xdplb_prog::abi::{
-    Addr, Backend, Be32, Block, Bucket, Connection, Event, MacWords, Seen, Service, ServiceKey,
-    protocol,
+    Addr, Backend, Be16, Be32, Block, Bucket, Connection, Event, MacWords, Seen, Service,
+    ServiceKey, protocol,
 };
 use xdplb_prog::balance::Place;
 use xdplb_prog::checksum::Sum;
@@ -186,6 +186,11 @@ impl World for Kernel {
     #[inline(always)]
     fn end(&self, slot: u32, generation: u32) -> bool {
         xdplb_end(slot, generation) != 0
+    }
+    #[inline(always)]
+    fn try_ports(&self, slot: u32, range: u32, seed: u32, least: u64) -> Option<Be16> {
+        let port = xdplb_try_ports(slot, range, seed, least);
+        (port != NO_PORT).then_some(Be16::from_word(port as u16))
     }
     #[inline(always)]
     fn reserve(&self, slot: u32, v6: bool, least: u64) -> bool {

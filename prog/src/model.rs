@@ -7,8 +7,8 @@ use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::{BTreeMap, HashMap};
 
 use crate::abi::{
-    Addr, Backend, BackendCount, Be32, Block, Bucket, Connection, Count, Event, FlowKey, Kind,
-    MacWords, Ports, Seen, Service, ServiceCount, ServiceKey, bpf_spin_lock, protocol,
+    Addr, Backend, BackendCount, Be16, Be32, Block, Bucket, Connection, Count, Event, FlowKey,
+    Kind, MacWords, Ports, Seen, Service, ServiceCount, ServiceKey, bpf_spin_lock, protocol,
 };
 use crate::balance::{self, Place, balance};
 use crate::checksum::Sum;
@@ -352,6 +352,9 @@ impl World for Model {
     }
     fn end(&self, slot: u32, generation: u32) -> bool {
         flow::end(self, slot, generation)
+    }
+    fn try_ports(&self, slot: u32, range: u32, seed: u32, least: u64) -> Option<Be16> {
+        flow::try_ports(self, slot, range, seed, least)
     }
     fn reserve(&self, slot: u32, v6: bool, least: u64) -> bool {
         if v6 {

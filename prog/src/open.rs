@@ -201,8 +201,8 @@ fn place<F: Family, W: World>(
     };
     flow::fill(world, &slot, seen, &new);
     if nat {
-        let taken =
-            flow::take_port::<F, W>(world, &slot, service.port_low, service.port_high, hash);
+        let range = (service.port_low, service.port_high);
+        let taken = flow::take_port(world, &slot, range, hash);
         if taken.is_none() {
             flow::release(&slot);
             return Err(refuse(udp, Reason::NoPortReset, Reason::NoPort));

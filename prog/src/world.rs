@@ -4,7 +4,7 @@
 //! collections (`model.rs`), so the same balancer runs, and is tested, in both places.
 
 use crate::abi::{
-    Addr, BUCKET, Backend, Be32, Block, Bucket, Connection, Event, MacWords, Seen, Service,
+    Addr, BUCKET, Backend, Be16, Be32, Block, Bucket, Connection, Event, MacWords, Seen, Service,
     ServiceKey,
 };
 use crate::balance::Place;
@@ -175,6 +175,8 @@ pub trait World {
     fn search(&self, start: u32) -> u64;
     /// [`crate::flow::end`].
     fn end(&self, slot: u32, generation: u32) -> bool;
+    /// [`crate::flow::try_ports`].
+    fn try_ports(&self, slot: u32, range: u32, seed: u32, least: u64) -> Option<Be16>;
     /// [`crate::flow::reserve`] for IPv6 or IPv4.
     fn reserve(&self, slot: u32, v6: bool, least: u64) -> bool;
     /// [`crate::open::open`] for the packet in [`seen`](Self::seen): an [`crate::open::Answer`].

@@ -135,7 +135,12 @@ impl OnKernel {
     }
 
     fn configure(&self, tables: &Tables) -> Result<()> {
-        let pair = |(key, service)| (bytes::<ServiceKey>(key).into(), bytes::<Service>(service).into());
+        let pair = |(key, service)| {
+            (
+                bytes::<ServiceKey>(key).into(),
+                bytes::<Service>(service).into(),
+            )
+        };
         let services: Vec<_> = tables.services.iter().map(pair).collect();
         self.map("services")?.update_all(&services)?;
         self.fill("tables", &tables.tables)?;

@@ -16,7 +16,10 @@ const PACKETS: u32 = 100_000;
 
 fn packets() -> u32 {
     let variable = std::env::var("XDPLB_PACKETS");
-    variable.ok().and_then(|text| text.parse().ok()).unwrap_or(PACKETS)
+    variable
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(PACKETS)
 }
 
 /// Slots, buckets, and what the loader decides.
@@ -48,13 +51,18 @@ fn the_kernel_and_the_model_agree_on_every_packet() -> Result<()> {
         let started = std::time::Instant::now();
         let counts = Netns::new("lb")?.run(|| differential::run(settings, seed, each))?;
         println!("{slots} slots: {each} packets in {:?}", started.elapsed());
-        all.iter_mut().zip(counts).for_each(|(all, count)| *all += count);
+        all.iter_mut()
+            .zip(counts)
+            .for_each(|(all, count)| *all += count);
     }
     let total: u64 = all.iter().sum();
     let mut unseen = Vec::new();
     for (reason, count) in Reason::ALL.iter().zip(&all) {
         println!("{:>9} {}", count, reason.name());
-        let rare = matches!(reason, Reason::NoHeadroom | Reason::ChecksumTooLong | Reason::Contended);
+        let rare = matches!(
+            reason,
+            Reason::NoHeadroom | Reason::ChecksumTooLong | Reason::Contended
+        );
         if *count < total / 100_000 && !rare {
             unseen.push(reason.name());
         }

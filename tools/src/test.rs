@@ -105,7 +105,14 @@ fn corruption() -> Result<()> {
 fn differential(binary: &Path) -> Result<()> {
     run::step("differential");
     let mut command = workspace::cargo();
-    command.args(["test", "--quiet", "--profile", "checked", "-p", "xdplb-tests"]);
+    command.args([
+        "test",
+        "--quiet",
+        "--profile",
+        "checked",
+        "-p",
+        "xdplb-tests",
+    ]);
     let tests = workspace::executables(command.args(["--test", DIFFERENTIAL, "--no-run"]))?;
     let mut tests = tests.iter().filter(|test| test.target == DIFFERENTIAL);
     tests.try_for_each(|test| run_as_root(test, binary))
@@ -198,7 +205,11 @@ mod tests {
         assert!(needs_root(&executable("xdplb-tests", "tcp", "test")));
         assert!(!needs_root(&executable("xdplb-tests", "harness", "lib")));
         assert!(!needs_root(&executable("xdplb-tests", "model", "test")));
-        assert!(!needs_root(&executable("xdplb-tests", "properties", "test")));
+        assert!(!needs_root(&executable(
+            "xdplb-tests",
+            "properties",
+            "test"
+        )));
         assert!(!needs_root(&executable("xdplb-loader", "parse", "test")));
         assert!(says_needs_root(
             "//! Maps of the\n//! running kernel. Needs root\n//! and `ip`.\nuse std;\n"

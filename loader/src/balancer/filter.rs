@@ -56,7 +56,11 @@ impl Filter {
         let mut words = Words::of(NAME, text);
         let mut named: Vec<&str> = Vec::new();
         while let Some(word) = words.next() {
-            let kind = if word.text.starts_with("1/") { "1/N" } else { word.text };
+            let kind = if word.text.starts_with("1/") {
+                "1/N"
+            } else {
+                word.text
+            };
             if named.contains(&kind) {
                 return Err(words.error(&word, format!("a second `{kind}`")));
             }
@@ -109,7 +113,9 @@ impl Filter {
             None => ([0; 16], [0; 16]),
         };
         // As it lies in a packet.
-        let port = self.port.map_or(0, |port| u16::from_ne_bytes(port.to_be_bytes()));
+        let port = self
+            .port
+            .map_or(0, |port| u16::from_ne_bytes(port.to_be_bytes()));
         Ok(vec![
             ("FILTER_ADDR", address.to_vec()),
             ("FILTER_MASK", mask.to_vec()),
@@ -146,7 +152,12 @@ fn subnet(text: &str) -> Result<(IpAddr, u8), String> {
             .parse()
             .ok()
             .filter(|number| (1..=width).contains(number) && !bits.starts_with('+'))
-            .ok_or_else(|| format!("`{}` is not a number of bits from 1 to {width}", brief(bits)))?,
+            .ok_or_else(|| {
+                format!(
+                    "`{}` is not a number of bits from 1 to {width}",
+                    brief(bits)
+                )
+            })?,
     };
     Ok((ip, bits))
 }
@@ -154,7 +165,12 @@ fn subnet(text: &str) -> Result<(IpAddr, u8), String> {
 fn reasons(text: &str) -> Result<u64, String> {
     text.split(',').try_fold(0, |bits, name| {
         let found = Reason::ALL.iter().find(|reason| reason.name() == name);
-        let names = || Reason::ALL.iter().map(|reason| reason.name()).collect::<Vec<_>>();
+        let names = || {
+            Reason::ALL
+                .iter()
+                .map(|reason| reason.name())
+                .collect::<Vec<_>>()
+        };
         match found {
             Some(reason) => Ok(bits | 1 << *reason as u32),
             None => Err(match nearest(name, &names()) {
@@ -201,7 +217,10 @@ fn backend_number(
             && (key.port.is_none() || known.port == key.port)
             && service.is_none_or(|service| entry.service == service)
     };
-    let found: Vec<u32> = backends.filter(|(_, entry)| fits(entry)).map(|(at, _)| at).collect();
+    let found: Vec<u32> = backends
+        .filter(|(_, entry)| fits(entry))
+        .map(|(at, _)| at)
+        .collect();
     match found.as_slice() {
         [one] => Ok(*one),
         [] => Err(FilterError(format!("no backend {key}"))),
@@ -243,20 +262,32 @@ mod tests {
                 ("10.0.0.10:80".parse().unwrap(), service(4)),
                 ("10.0.0.10:81".parse().unwrap(), service(5)),
             ],
-            backends: vec![NO_BACKEND, entry(2, 8000, 4), entry(2, 8000, 5), entry(3, 0, 4)],
+            backends: vec![
+                NO_BACKEND,
+                entry(2, 8000, 4),
+                entry(2, 8000, 5),
+                entry(3, 0, 4),
+            ],
         }
     }
 
     fn value(text: &str, name: &str) -> Vec<u8> {
         let constants = Filter::parse(text).unwrap().constants(&stored()).unwrap();
-        constants.into_iter().find(|(known, _)| *known == name).unwrap().1
+        constants
+            .into_iter()
+            .find(|(known, _)| *known == name)
+            .unwrap()
+            .1
     }
 
     #[test]
     fn words_become_constants() {
         let text = "client 10.0.1.7/24 port 443 service 10.0.0.10:80/tcp backend 10.0.0.2 reason opened,no_port 1/100";
         assert_eq!(value(text, "FILTER_ADDR")[10..], [0xff, 0xff, 10, 0, 1, 0]);
-        assert_eq!(value(text, "FILTER_MASK"), [[0xff; 15].as_slice(), &[0]].concat());
+        assert_eq!(
+            value(text, "FILTER_MASK"),
+            [[0xff; 15].as_slice(), &[0]].concat()
+        );
         assert_eq!(value(text, "FILTER_PORT")[..2], [1, 0xbb]);
         assert_eq!(value(text, "FILTER_SERVICE"), 4u32.to_ne_bytes());
         assert_eq!(value(text, "FILTER_BACKEND"), 1u32.to_ne_bytes());
@@ -265,7 +296,10 @@ mod tests {
         assert_eq!(value(text, "SAMPLE"), 100u32.to_ne_bytes());
         assert_eq!(value("", "FILTER_MASK"), [0; 16]);
         assert_eq!(value("", "FILTER_SERVICE"), u32::MAX.to_ne_bytes());
-        assert_eq!(value("backend 10.0.0.3", "FILTER_BACKEND"), 3u32.to_ne_bytes());
+        assert_eq!(
+            value("backend 10.0.0.3", "FILTER_BACKEND"),
+            3u32.to_ne_bytes()
+        );
         assert_eq!(value("client fd00::1", "FILTER_MASK"), [0xff; 16]);
     }
 
@@ -276,24 +310,51 @@ mod tests {
             let (first, _) = error.split_once('\n').unwrap();
             assert_eq!(first, expected, "{text}");
         };
-        check("host 10.0.0.1", "filter:1:1: `host` is not client, port, service, backend, reason or 1/N");
+        check(
+            "host 10.0.0.1",
+            "filter:1:1: `host` is not client, port, service, backend, reason or 1/N",
+        );
         check("client", "filter:1:7: an address is missing");
-        check("client 10.0.0.x", "filter:1:8: `10.0.0.x` is not an IPv4 or IPv6 address");
-        check("client 10.0.0.0/33", "filter:1:8: `33` is not a number of bits from 1 to 32");
+        check(
+            "client 10.0.0.x",
+            "filter:1:8: `10.0.0.x` is not an IPv4 or IPv6 address",
+        );
+        check(
+            "client 10.0.0.0/33",
+            "filter:1:8: `33` is not a number of bits from 1 to 32",
+        );
         check("port 80 port 81", "filter:1:9: a second `port`");
         check("port 0", "filter:1:6: `0` is not a port (1 to 65535)");
-        check("service 10.0.0.10/sctp", "filter:1:9: `sctp` is not a protocol (tcp, udp)");
-        check("backend x", "filter:1:9: `x` is not an IPv4 or IPv6 address");
-        check("reason opend", "filter:1:8: `opend` is not a reason; `opened`?");
-        check("1/0", "filter:1:1: `1/0` is not one in 1 to 1000000, as in 1/100");
+        check(
+            "service 10.0.0.10/sctp",
+            "filter:1:9: `sctp` is not a protocol (tcp, udp)",
+        );
+        check(
+            "backend x",
+            "filter:1:9: `x` is not an IPv4 or IPv6 address",
+        );
+        check(
+            "reason opend",
+            "filter:1:8: `opend` is not a reason; `opened`?",
+        );
+        check(
+            "1/0",
+            "filter:1:1: `1/0` is not one in 1 to 1000000, as in 1/100",
+        );
         let error = Filter::parse("reason qqqqqqqq").unwrap_err().to_string();
-        assert!(error.starts_with("filter:1:8: `qqqqqqqq` is not a reason: forwarded, opened, "), "{error}");
+        assert!(
+            error.starts_with("filter:1:8: `qqqqqqqq` is not a reason: forwarded, opened, "),
+            "{error}"
+        );
     }
 
     #[test]
     fn what_the_balancer_has_not_is_named() {
         let check = |text: &str, expected: &str| {
-            let error = Filter::parse(text).unwrap().constants(&stored()).unwrap_err();
+            let error = Filter::parse(text)
+                .unwrap()
+                .constants(&stored())
+                .unwrap_err();
             assert_eq!(error.to_string(), expected, "{text}");
         };
         check(

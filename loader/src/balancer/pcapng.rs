@@ -57,7 +57,12 @@ impl<W: Write> Capture<W> {
     /// The writer's.
     pub fn begin(to: W, ifname: &str) -> io::Result<Self> {
         let mut capture = Self(to);
-        let mut body = [MAGIC.to_ne_bytes().as_slice(), &1u16.to_ne_bytes(), &0u16.to_ne_bytes()].concat();
+        let mut body = [
+            MAGIC.to_ne_bytes().as_slice(),
+            &1u16.to_ne_bytes(),
+            &0u16.to_ne_bytes(),
+        ]
+        .concat();
         // How long the section is, is not known.
         body.extend((-1i64).to_ne_bytes());
         let application = concat!("xdplb-load ", env!("CARGO_PKG_VERSION"));
@@ -66,7 +71,11 @@ impl<W: Write> Capture<W> {
         for side in ["in", "out"] {
             let mut body = [ETHERNET.to_ne_bytes(), [0; 2]].concat();
             body.extend(SNAP.to_ne_bytes());
-            option(&mut body, INTERFACE_NAME, format!("{ifname} {side}").as_bytes());
+            option(
+                &mut body,
+                INTERFACE_NAME,
+                format!("{ifname} {side}").as_bytes(),
+            );
             // Times count nanoseconds: 10 to the power of minus nine.
             option(&mut body, RESOLUTION, &[9]);
             capture.block(INTERFACE, body)?;
@@ -150,7 +159,12 @@ mod tests {
         let mut capture = Capture::begin(&mut bytes, "veth6").unwrap();
         let packets: [(Side, &[u8], u32, &str); 3] = [
             (Side::In, &[1; 61], 61, "#1 opened"),
-            (Side::Out, &[2; 64], 1514, "#1 opened, backend 10.0.0.2:8000"),
+            (
+                Side::Out,
+                &[2; 64],
+                1514,
+                "#1 opened, backend 10.0.0.2:8000",
+            ),
             (Side::In, &[], 0, ""),
         ];
         const TIME: u64 = 1_700_000_000_123_456_789;
@@ -179,19 +193,32 @@ mod tests {
         let names: Vec<String> = interfaces
             .inspect(|block| assert_eq!((block.if_tsresol, block.snaplen), (9, 256)))
             .map(|block| {
-                let name = block.options.iter().find(|o| o.code == OptionCode::IfName).unwrap();
+                let name = block
+                    .options
+                    .iter()
+                    .find(|o| o.code == OptionCode::IfName)
+                    .unwrap();
                 String::from_utf8(name.value[..name.len as usize].to_vec()).unwrap()
             })
             .collect();
         assert_eq!(names, ["veth6 in", "veth6 out"]);
         let mut wanted = packets.iter();
         for block in &blocks {
-            let Block::EnhancedPacket(found) = block else { continue };
+            let Block::EnhancedPacket(found) = block else {
+                continue;
+            };
             let (side, bytes, length, comment) = wanted.next().unwrap();
             assert_eq!((found.if_id, found.origlen), (*side as u32, *length));
             assert_eq!(found.packet_data(), *bytes);
-            assert_eq!(u64::from(found.ts_high) << 32 | u64::from(found.ts_low), TIME);
-            let option = found.options.iter().find(|o| o.code == OptionCode::Comment).unwrap();
+            assert_eq!(
+                u64::from(found.ts_high) << 32 | u64::from(found.ts_low),
+                TIME
+            );
+            let option = found
+                .options
+                .iter()
+                .find(|o| o.code == OptionCode::Comment)
+                .unwrap();
             assert_eq!(&option.value[..option.len as usize], comment.as_bytes());
         }
         assert_eq!(wanted.next().map(|wanted| wanted.3), None);

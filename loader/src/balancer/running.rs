@@ -209,7 +209,9 @@ impl Running {
 
     /// The number of the map of its flows: whoever else has it is the same balancer, in another configuration or traced.
     pub fn flows(&self) -> Option<u32> {
-        self.map("connections").and_then(|map| map.info().ok()).map(|info| info.id)
+        self.map("connections")
+            .and_then(|map| map.info().ok())
+            .map(|info| info.id)
     }
 
     /// The size of a map.

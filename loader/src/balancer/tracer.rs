@@ -83,7 +83,9 @@ pub fn is_traced(spec: &Spec, running: &Running) -> Result<bool, KernelError> {
         Err(TwinError::Kernel(error)) => return Err(error),
         Err(_) => return Ok(false),
     };
-    Ok(spec.global("WATCH").is_ok_and(|bytes| bytes != watch::OFF.to_ne_bytes()))
+    Ok(spec
+        .global("WATCH")
+        .is_ok_and(|bytes| bytes != watch::OFF.to_ne_bytes()))
 }
 
 /// Who is at the hook, seen by a listener.
@@ -159,7 +161,10 @@ impl<'t> Tracer<'t> {
         } else {
             None
         };
-        let flows = running.map("connections").map(|map| map.info()).transpose()?;
+        let flows = running
+            .map("connections")
+            .map(|map| map.info())
+            .transpose()?;
         let mut tracer = Self {
             socket,
             ifname: ifname.into(),
@@ -183,7 +188,9 @@ impl<'t> Tracer<'t> {
     /// One in the other's place, if that is still there.
     fn swap(&self, old: &Program, new: &Program) -> Result<(), NetlinkError> {
         let expect = Expect::Program(old.as_fd());
-        let done = self.socket.attach_xdp(self.ifindex, self.mode, new.as_fd(), expect);
+        let done = self
+            .socket
+            .attach_xdp(self.ifindex, self.mode, new.as_fd(), expect);
         done.map_err(|error| renamed(error, format!("replace the program at {}", self.ifname)))
     }
 

@@ -95,7 +95,9 @@ impl Out {
             Box::new(BufWriter::with_capacity(1 << 16, file))
         };
         let begun = Capture::begin(to, &args.ifname);
-        Ok(Self::Capture(begun.with_context(|| path.display().to_string())?))
+        Ok(Self::Capture(
+            begun.with_context(|| path.display().to_string())?,
+        ))
     }
 
     fn add(&mut self, told: &Told, line: &Line, number: u64) -> io::Result<()> {
@@ -162,7 +164,10 @@ impl Session<'_> {
     /// Listens to one program, and, where that is replaced by a reload, to the next.
     fn listen(&mut self, running: Running, stop: &Stop) -> Result<()> {
         let ifname = &self.args.ifname;
-        let end = self.args.seconds.map(|seconds| Instant::now() + Duration::from_secs_f64(seconds));
+        let end = self
+            .args
+            .seconds
+            .map(|seconds| Instant::now() + Duration::from_secs_f64(seconds));
         let mut running = running;
         loop {
             let stored = Stored::read(&running)?;
@@ -170,8 +175,14 @@ impl Session<'_> {
             let constants = constants.with_context(|| ifname.clone())?;
             let names = Names::of(&stored);
             let place = (ifname.as_str(), self.ifindex);
-            let tracer =
-                Tracer::start(self.spec, self.socket, place, running, self.detail, &constants);
+            let tracer = Tracer::start(
+                self.spec,
+                self.socket,
+                place,
+                running,
+                self.detail,
+                &constants,
+            );
             let mut tracer = tracer.with_context(|| ifname.clone())?;
             self.greet(&tracer);
             let why = self.watch(&mut tracer, &names, stop, end);
@@ -181,7 +192,9 @@ impl Session<'_> {
             match (why?, next?) {
                 (Why::Asked, _) => {
                     if ended? == Ended::Overtaken {
-                        note(format_args!("{ifname}: the balancer was replaced or taken off meanwhile"));
+                        note(format_args!(
+                            "{ifname}: the balancer was replaced or taken off meanwhile"
+                        ));
                     }
                     return Ok(());
                 }
@@ -220,9 +233,13 @@ impl Session<'_> {
         loop {
             let offset = offset();
             let mut batch = 0;
-            while batch < BATCH && let Some(record) = tracer.ring.read() {
+            while batch < BATCH
+                && let Some(record) = tracer.ring.read()
+            {
                 batch += 1;
-                let Some(told) = event::decode(&record) else { continue };
+                let Some(told) = event::decode(&record) else {
+                    continue;
+                };
                 drop(record);
                 self.shown += 1;
                 let line = Line::of(&told, names, offset);
@@ -237,7 +254,10 @@ impl Session<'_> {
                 return broken(error);
             }
             let now = Instant::now();
-            if stop.within(Duration::ZERO).context("wait for a signal")?.is_some()
+            if stop
+                .within(Duration::ZERO)
+                .context("wait for a signal")?
+                .is_some()
                 || end.is_some_and(|end| now >= end)
                 || self.is_unread()
             {
@@ -259,11 +279,17 @@ impl Session<'_> {
 
     /// Whether standard output is a pipe that nobody reads any more.
     fn is_unread(&self) -> bool {
-        let to_stdout = self.args.pcap.as_ref().is_none_or(|path| path == Path::new("-"));
+        let to_stdout = self
+            .args
+            .pcap
+            .as_ref()
+            .is_none_or(|path| path == Path::new("-"));
         let stdout = io::stdout();
         let mut fds = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
         let polled = poll(&mut fds, PollTimeout::ZERO);
-        let error = fds[0].revents().is_some_and(|seen| seen.contains(PollFlags::POLLERR));
+        let error = fds[0]
+            .revents()
+            .is_some_and(|seen| seen.contains(PollFlags::POLLERR));
         to_stdout && polled.is_ok() && error
     }
 
@@ -295,7 +321,9 @@ fn summary(shown: u64, lost: u64) -> String {
     };
     match lost {
         0 => packets,
-        lost => format!("{packets}; {lost} more found no room in the ring: a filter or 1/N makes them fewer"),
+        lost => format!(
+            "{packets}; {lost} more found no room in the ring: a filter or 1/N makes them fewer"
+        ),
     }
 }
 

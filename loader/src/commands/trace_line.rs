@@ -81,7 +81,9 @@ impl Line {
         let headers = |bytes: &[u8]| Headers::of(bytes).map(|headers| headers.to_string());
         let tx = reason.is_some_and(|reason| reason.verdict() == Verdict::Tx);
         let service = told.service().and_then(|id| names.services.get(&id));
-        let backend = told.backend().and_then(|index| names.backends.get(index as usize)?.clone());
+        let backend = told
+            .backend()
+            .and_then(|index| names.backends.get(index as usize)?.clone());
         Self {
             time: event.time.wrapping_add(offset),
             reason: reason.map_or("unknown", |reason| reason.name()),
@@ -222,7 +224,10 @@ mod tests {
             text(&opened),
             "01:00:01.234567 opened            tcp 10.0.0.1:40000 -> 10.0.0.10:80 => 10.0.0.2:8000 from port 1024"
         );
-        assert_eq!(opened.comment(7), "#7 opened, service 10.0.0.10:80/tcp, backend 10.0.0.2:8000");
+        assert_eq!(
+            opened.comment(7),
+            "#7 opened, service 10.0.0.10:80/tcp, backend 10.0.0.2:8000"
+        );
         let replied = line(
             Event {
                 reason: Reason::Replied as u32,
@@ -267,6 +272,9 @@ mod tests {
         assert_eq!(text(&echo), "01:00:01.234567 echo_replied      -");
         assert_eq!(echo.comment(1), "#1 echo_replied");
         let json = serde_json::to_value(&echo).unwrap();
-        assert_eq!((&json["reason"], &json["client"]), (&"echo_replied".into(), &serde_json::Value::Null));
+        assert_eq!(
+            (&json["reason"], &json["client"]),
+            (&"echo_replied".into(), &serde_json::Value::Null)
+        );
     }
 }

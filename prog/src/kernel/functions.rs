@@ -22,6 +22,9 @@ pub fn number(reason: u32) -> Result<Reason, Reason> {
     Reason::numbered(reason).ok_or(Reason::Contended)
 }
 
+/// What [`xdplb_try_ports`] returns when there is none; a port has 16 bits.
+pub const NO_PORT: u32 = u32::MAX;
+
 /// Without a context, for functions that need none.
 const NOWHERE: Kernel = Kernel {
     context: core::ptr::null(),
@@ -43,6 +46,9 @@ functions! {
     fn xdplb_search(start: u32) -> u64 = flow::search(&NOWHERE, start);
     /// [`flow::end`].
     fn xdplb_end(slot: u32, generation: u32) -> u32 = u32::from(flow::end(&NOWHERE, slot, generation));
+    /// [`flow::try_ports`]: a port as it lies in a packet, or [`NO_PORT`].
+    fn xdplb_try_ports(slot: u32, range: u32, seed: u32, least: u64) -> u32 =
+        flow::try_ports(&NOWHERE, slot, range, seed, least).map_or(NO_PORT, |port| u32::from(port.word()));
     /// [`flow::reserve`].
     fn xdplb_reserve_v4(slot: u32, least: u64) -> u32 = u32::from(flow::reserve::<V4, Kernel>(&NOWHERE, slot, least));
     /// [`flow::reserve`].

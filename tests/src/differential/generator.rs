@@ -115,7 +115,9 @@ impl Generator {
             _ => self.of_client(),
         };
         self.change_ip(&mut packet);
-        let tags = self.dice.pick(&[Tags::None, Tags::None, Tags::None, Tags::Vlan, Tags::QinQ]);
+        let tags = self
+            .dice
+            .pick(&[Tags::None, Tags::None, Tags::None, Tags::Vlan, Tags::QinQ]);
         let from = [2, 0, 0, 0, self.dice.roll(2) as u8, 0xcc];
         let mut frame = frame(from, BALANCER_MAC, tags, &packet);
         self.damage(&mut frame);
@@ -125,7 +127,9 @@ impl Generator {
     fn data(&mut self) -> Vec<u8> {
         let most = self.dice.pick(&[0, 0, 8, 8, 64, 600, 1_480, 2_900]);
         let (length, filler) = (self.dice.roll(most + 1), self.dice.byte());
-        (0..length).map(|n| (n as u8).wrapping_mul(7).wrapping_add(filler)).collect()
+        (0..length)
+            .map(|n| (n as u8).wrapping_mul(7).wrapping_add(filler))
+            .collect()
     }
 
     fn cast(&mut self) -> Cast {
@@ -148,7 +152,12 @@ impl Generator {
         }
     }
 
-    fn transport(&mut self, from: (IpAddr, u16), to: (IpAddr, u16), segments: &[Segment]) -> Vec<u8> {
+    fn transport(
+        &mut self,
+        from: (IpAddr, u16),
+        to: (IpAddr, u16),
+        segments: &[Segment],
+    ) -> Vec<u8> {
         let segment = self.dice.pick(segments);
         let data = self.data();
         tcp(from, to, segment, &data)
@@ -160,10 +169,22 @@ impl Generator {
         let cast = self.cast();
         let from = (self.client(&cast), 1_000 + self.dice.roll(6) as u16);
         let to = (
-            if self.dice.once_in(20) { cast.balancer } else { cast.vip },
-            if self.dice.once_in(10) { self.dice.roll(200) as u16 } else { self.dice.pick(&PORTS) },
+            if self.dice.once_in(20) {
+                cast.balancer
+            } else {
+                cast.vip
+            },
+            if self.dice.once_in(10) {
+                self.dice.roll(200) as u16
+            } else {
+                self.dice.pick(&PORTS)
+            },
         );
-        let from = if self.dice.once_in(50) { (from.0, 0) } else { from };
+        let from = if self.dice.once_in(50) {
+            (from.0, 0)
+        } else {
+            from
+        };
         if self.dice.once_in(3) {
             let data = self.data();
             udp(from, to, &data)
@@ -211,7 +232,11 @@ impl Generator {
             let at = quoted.len() - data.len() - 2;
             quoted[at..at + 2].copy_from_slice(&[0, 0]);
         }
-        let least = if self.dice.once_in(10) { 0 } else { quoted.len() - data.len() - 12 };
+        let least = if self.dice.once_in(10) {
+            0
+        } else {
+            quoted.len() - data.len() - 12
+        };
         quoted.truncate(least.max(1) + self.dice.roll(quoted.len()));
         if self.dice.once_in(20) {
             let at = self.dice.roll(quoted.len());
@@ -219,11 +244,16 @@ impl Generator {
         }
         let is_v6 = flow.kind.is_v6();
         let cast = if is_v6 { v6() } else { v4() };
-        let reporter = if self.dice.once_in(3) { to.0 } else { cast.router };
+        let reporter = if self.dice.once_in(3) {
+            to.0
+        } else {
+            cast.router
+        };
         let kind = if is_v6 {
             self.dice.pick(&[(1, 4), (2, 0), (3, 0), (4, 1), (135, 0)])
         } else {
-            self.dice.pick(&[(3, 3), (3, 4), (4, 0), (11, 0), (12, 0), (5, 1)])
+            self.dice
+                .pick(&[(3, 3), (3, 4), (4, 0), (11, 0), (12, 0), (5, 1)])
         };
         icmp(reporter, from.0, kind, [0, 0, 5, 0], &quoted)
     }
@@ -244,7 +274,9 @@ impl Generator {
         if !self.dice.once_in(4) {
             frame[..6].copy_from_slice(&BALANCER_MAC);
         }
-        let ethertype = self.dice.pick(&[[8, 0], [0x86, 0xdd], [0x81, 0], [0x88, 0xa8], [8, 6]]);
+        let ethertype = self
+            .dice
+            .pick(&[[8, 0], [0x86, 0xdd], [0x81, 0], [0x88, 0xa8], [8, 6]]);
         frame[12..14].copy_from_slice(&ethertype);
         frame
     }
@@ -252,7 +284,10 @@ impl Generator {
     /// What senders and routers do to a packet.
     fn change_ip(&mut self, packet: &mut Vec<u8>) {
         let is_v4 = packet[0] >> 4 == 4;
-        let transport = matches!(packet[if is_v4 { 9 } else { 6 }], protocol::TCP | protocol::UDP);
+        let transport = matches!(
+            packet[if is_v4 { 9 } else { 6 }],
+            protocol::TCP | protocol::UDP
+        );
         if transport && self.dice.once_in(4) {
             defer(packet);
         } else if transport && self.dice.once_in(8) {

@@ -68,7 +68,11 @@ impl Both {
         let tried = |times: &[(usize, u32)]| {
             let model = self.model.copy();
             let same = replay(&model, frames, answers, times).is_ok()
-                && model.slots().iter().map(connection).eq(slots.iter().cloned());
+                && model
+                    .slots()
+                    .iter()
+                    .map(connection)
+                    .eq(slots.iter().cloned());
             same.then_some(model)
         };
         let places = 0..=frames.len();
@@ -92,7 +96,10 @@ impl Both {
         let model = self.model.copy();
         replay(&model, frames, answers, &[(0, from)])?;
         let pairs = model.slots();
-        let differs = pairs.iter().zip(&slots).position(|(a, b)| connection(a) != *b);
+        let differs = pairs
+            .iter()
+            .zip(&slots)
+            .position(|(a, b)| connection(a) != *b);
         bail!("no time between {from} and {to} explains slot {differs:?}: kernel {slots:x?}")
     }
 
@@ -114,7 +121,13 @@ impl Both {
         }
         for (index, backend) in (0..).zip(self.model.backends_now()) {
             let routed_at = backend.routed_at.wrapping_sub(ticks);
-            self.put_backend(index, &Backend { routed_at, ..backend })?;
+            self.put_backend(
+                index,
+                &Backend {
+                    routed_at,
+                    ..backend
+                },
+            )?;
         }
         Ok(())
     }
@@ -147,7 +160,12 @@ impl Both {
                 "bucket {number}:\n  kernel {ours:x?}\n  model  {theirs:x?}"
             );
         }
-        ensure!(self.kernel.backends()?.starts_with(&self.model.backends_now()), "backends");
+        ensure!(
+            self.kernel
+                .backends()?
+                .starts_with(&self.model.backends_now()),
+            "backends"
+        );
         crate::scenarios::check_tables(&self.model.settings, &slots, &buckets)
             .map_err(anyhow::Error::msg)?;
         self.check_counters()
@@ -158,11 +176,18 @@ impl Both {
             let counters = self.model.counters.borrow();
             let expected = counters.get(reason.name()).copied().unwrap_or_default();
             let count = self.kernel.count(*reason)?;
-            ensure!(count == expected, "{}: {count:?}, {expected:?}", reason.name());
+            ensure!(
+                count == expected,
+                "{}: {count:?}, {expected:?}",
+                reason.name()
+            );
         }
         for (index, expected) in (0..).zip(self.model.backend_counters.borrow().iter()) {
             let count = self.kernel.backend_count(index)?;
-            ensure!(count == *expected, "backend {index}: {count:?}, {expected:?}");
+            ensure!(
+                count == *expected,
+                "backend {index}: {count:?}, {expected:?}"
+            );
         }
         for (id, expected) in self.model.service_counters.borrow().iter() {
             let count = self.kernel.service_count(*id)?;
@@ -222,7 +247,8 @@ pub fn run(settings: Settings, seed: u64, packets: u32) -> Result<Vec<u64>> {
         }
         if sent - checked >= CHECKPOINT || sent >= packets {
             checked = sent;
-            both.check().with_context(|| format!("seed {seed}, after packet {sent}"))?;
+            both.check()
+                .with_context(|| format!("seed {seed}, after packet {sent}"))?;
         }
     }
     let counts = Reason::ALL.iter().map(|reason| both.model.counted(*reason));

@@ -57,7 +57,12 @@ impl<'t> Words<'t> {
     }
 
     /// A number between these, both included.
-    pub(in super::super) fn number(&mut self, what: &str, from: u32, to: u32) -> Result<u32, ConfigError> {
+    pub(in super::super) fn number(
+        &mut self,
+        what: &str,
+        from: u32,
+        to: u32,
+    ) -> Result<u32, ConfigError> {
         let word = self.need(&format!("{what}: a number from {from} to {to}"))?;
         let digits = word.text.bytes().all(|byte| byte.is_ascii_digit());
         let number = word
