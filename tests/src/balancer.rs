@@ -220,6 +220,14 @@ impl<'t> Balancer<'t> {
         Ok(output)
     }
 
+    /// What it has counted, or why that cannot be said.
+    pub fn counts(&self) -> String {
+        match self.command(&["stats", "veth6"]) {
+            Ok(output) => output.stdout,
+            Err(error) => format!("{error:#}"),
+        }
+    }
+
     /// Writes the file anew and has it applied.
     pub fn reload(&self, config: &Config) -> Result<()> {
         self.write(&config.to_string())?;

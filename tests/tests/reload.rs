@@ -69,17 +69,24 @@ fn two_hundred_reloads_under_load() -> Result<()> {
         let balancer = Balancer::start_file(topology, mode, &variants[0])?;
         let to = topology.vip(Family::V4, Kind::Nat.port());
         let mut idle = open_many(&topology.clients, to, 20)?;
-        let load = Load::start(&topology.clients, to, 4, 8)?;
-        for (number, config) in (1..=200).zip(variants.iter().cycle().skip(1)) {
+        // Half a second of a CPU goes into a reload: the generic mode, which differs in how it is attached, gets fewer.
+        let count = match mode {
+            Mode::Native => 200,
+            Mode::Generic => 20,
+        };
+        let load = Load::start(&topology.clients, to, 2, 4)?;
+        let started = Instant::now();
+        for (number, config) in (1..=count).zip(variants.iter().cycle().skip(1)) {
             balancer
                 .reload(config)
                 .with_context(|| format!("reload {number}"))?;
         }
+        println!("{mode:?}: {count} reloads in {:?}", started.elapsed());
         let rounds = load.rounds();
         let report = load.stop();
-        report.check()?;
+        report.check().with_context(|| balancer.counts())?;
         // Enough was asked while it was reloaded for the answer to mean something.
-        ensure!(rounds > 200, "{rounds} rounds during 200 reloads");
+        ensure!(rounds > count, "{rounds} rounds during {count} reloads");
         use_all(&mut idle, 3000)
     })
 }
@@ -142,7 +149,7 @@ fn a_drained_backend_keeps_what_it_has() -> Result<()> {
         let balancer = Balancer::start_file(topology, mode, &config)?;
         let service = nat(topology, &[0]);
         let name = format!("{}/tcp", service.at);
-        let backend = topology.backend(Family::V4, 0).to_string();
+        let backend = format!("{}:{BACKEND_PORT}", topology.backend(Family::V4, 0));
         let mut kept = open_many(&topology.clients, service.at, 100)?;
         let load = Load::start(&topology.clients, service.at, 4, 8)?;
         balancer.command(&["backend", "veth6", "drain", &name, &backend])?;
@@ -163,7 +170,7 @@ fn a_drained_backend_keeps_what_it_has() -> Result<()> {
         use_all(&mut kept, 3000)?;
         balancer.command(&["backend", "veth6", "activate", &name, &backend])?;
         wait_for(topology, &["h2", "h3"])?;
-        load.stop().check()?;
+        load.stop().check().with_context(|| balancer.counts())?;
         use_all(&mut kept, 3000)
     })
 }
