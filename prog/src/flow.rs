@@ -573,9 +573,7 @@ pub fn fill<W: World>(world: &W, slot: &Slot, seen: &Seen, new: &New) {
 #[inline(always)]
 pub fn publish<W: World>(world: &W, slot: &Slot, seen: &Seen, state: u32) -> bool {
     let hash = Hash(seen.hash);
-    if index::add_alone(world, hash, slot.index, Direction::Request)
-        || contend(world, slot, seen)
-    {
+    if index::add_alone(world, hash, slot.index, Direction::Request) || contend(world, slot, seen) {
         slot.set_state(state);
         slot.set_generation(slot.generation().wrapping_add(1));
         return true;

@@ -50,16 +50,21 @@ impl Hash {
         }
     }
 
-    /// The bucket where it belongs, of `buckets`, a power of two.
+    /// The bucket where it belongs, of so many: a share of the hash's low half.
     #[inline(always)]
     const fn home(self, buckets: u32) -> u32 {
-        self.0 as u32 & buckets.wrapping_sub(1)
+        share(self.0 as u32, buckets)
     }
     /// The bucket where it goes when that is full: never the same one, unless there is but one.
     #[inline(always)]
     const fn other(self, buckets: u32) -> u32 {
-        let distance = (self.0 >> 25) as u32 | 1;
-        (self.0 as u32 ^ distance) & buckets.wrapping_sub(1)
+        let distance = 1 + share((self.0 >> 25) as u32, buckets.wrapping_sub(1));
+        let index = self.home(buckets).wrapping_add(distance);
+        if index >= buckets {
+            index.wrapping_sub(buckets)
+        } else {
+            index
+        }
     }
     /// The place in its bucket where it is put if that is free: nearly always, so that it is found at the first glance.
     #[inline(always)]
@@ -72,6 +77,12 @@ impl Hash {
         let tag = (self.0 >> 57) as u32;
         if tag == 0 { 1 } else { tag }
     }
+}
+
+/// A number below `of`, which need not be a power of two (Lemire, "Fast random integer generation in an interval", §3).
+#[inline(always)]
+const fn share(word: u32, of: u32) -> u32 {
+    ((word as u64 * of as u64) >> 32) as u32
 }
 
 #[inline(always)]
@@ -123,7 +134,8 @@ pub fn glance<F: Family, W: World>(world: &W, key: &FlowKey, hash: Hash) -> Opti
         return None;
     }
     let (slot, direction) = (Slot::of(world, entry.slot())?, entry.direction());
-    slot.has::<F, W>(world, key, direction).then_some(Found { slot, direction })
+    slot.has::<F, W>(world, key, direction)
+        .then_some(Found { slot, direction })
 }
 
 /// The flow whose record, in whatever state, has this key, but for the one in slot `except`.

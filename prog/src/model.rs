@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::abi::{
     Addr, Backend, BackendCount, Be16, Be32, Block, Bucket, Connection, Count, Event, FlowKey,
-    Kind, MacWords, Ports, Seen, Service, ServiceCount, ServiceKey, Sought, bpf_spin_lock, protocol,
+    Kind, MacWords, Ports, Seen, Service, ServiceCount, ServiceKey, Sought, bpf_spin_lock,
+    protocol,
 };
 use crate::balance::{self, Place, balance};
 use crate::checksum::Sum;

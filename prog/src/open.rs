@@ -142,12 +142,7 @@ fn refuse(udp: bool, reset: Reason, drop: Reason) -> Answer {
 
 /// A backend, a slot, a port.
 #[inline(always)]
-fn place<W: World>(
-    world: &W,
-    seen: &Seen,
-    service: &Service,
-    udp: bool,
-) -> Result<Answer, Answer> {
+fn place<W: World>(world: &W, seen: &Seen, service: &Service, udp: bool) -> Result<Answer, Answer> {
     let nothing = refuse(udp, Reason::NoBackendReset, Reason::NoBackend);
     let hash = pick::hash(&seen.key);
     let index = service::pick(world, service, hash).ok_or(nothing)?;

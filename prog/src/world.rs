@@ -25,7 +25,7 @@ pub struct Settings {
     pub balancer_mac: MacWords,
     /// Entries of `connections`, at least 1, below [`crate::abi::MAX_CONNECTIONS`].
     pub slots: u32,
-    /// Entries of `index`, a power of two.
+    /// Entries of `index`, at least 1.
     pub buckets: u32,
     /// What flows are hashed with ([`crate::index::Hash::of`]).
     pub seed: u64,

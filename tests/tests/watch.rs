@@ -88,9 +88,14 @@ fn ask_quietly(topology: &Topology, balancer: &Balancer<'_>, packet: &str) -> Re
         if before == after {
             return Ok(answer);
         }
-        let differs = before.iter().filter(|(name, entries)| after.get(*name) != Some(entries));
+        let differs = before
+            .iter()
+            .filter(|(name, entries)| after.get(*name) != Some(entries));
         changed = differs.map(|(name, _)| name.clone()).collect();
-        ensure!(changed.iter().all(|name| name == "counters"), "{packet}: {changed:?}");
+        ensure!(
+            changed.iter().all(|name| name == "counters"),
+            "{packet}: {changed:?}"
+        );
     }
     bail!("{packet}: {changed:?} change each time");
 }
@@ -112,13 +117,22 @@ fn asking_changes_nothing() -> Result<()> {
                     }
                 }
             }
-            let (from, to) = (client(Family::V4, KNOWN), topology.vip(Family::V4, Kind::Nat.port()));
+            let (from, to) = (
+                client(Family::V4, KNOWN),
+                topology.vip(Family::V4, Kind::Nat.port()),
+            );
             for (words, reason) in [
                 (format!("tcp {from} -> {to} ack"), "forwarded"),
                 (format!("tcp {from} -> {to} fin ack"), "forwarded"),
-                (format!("tcp {from} -> {to} rst vlan 7 len 100"), "forwarded"),
+                (
+                    format!("tcp {from} -> {to} rst vlan 7 len 100"),
+                    "forwarded",
+                ),
                 (format!("tcp {from} -> {to} ack ttl 1"), "ttl_expired"),
-                (format!("tcp {} -> {to} ack", client(Family::V4, 50_000)), "no_connection"),
+                (
+                    format!("tcp {} -> {to} ack", client(Family::V4, 50_000)),
+                    "no_connection",
+                ),
                 (format!("icmp {} -> {}", from.ip(), to.ip()), "echo_replied"),
             ] {
                 let answer = ask_quietly(topology, &balancer, &words)?;
@@ -142,13 +156,16 @@ fn traced<T>(
     let tracer = std::thread::spawn(|| run::output(command, LIMIT));
     wait_until(topology, true)?;
     let done = action();
-    let output = tracer.join().map_err(|_| anyhow::anyhow!("the tracer panicked"))??;
+    let output = tracer
+        .join()
+        .map_err(|_| anyhow::anyhow!("the tracer panicked"))??;
     Ok((output.clone(), done.with_context(|| format!("{output:?}"))?))
 }
 
 fn is_traced(topology: &Topology) -> Result<bool> {
     let output = balancer::output(&topology.lb, &["status", "veth6", "--json"])?;
-    let status: Value = serde_json::from_str(&output.stdout).with_context(|| format!("{output:?}"))?;
+    let status: Value =
+        serde_json::from_str(&output.stdout).with_context(|| format!("{output:?}"))?;
     let traced = status["interfaces"][0]["balancer"]["traced"].as_bool();
     traced.with_context(|| output.stdout)
 }
@@ -172,7 +189,9 @@ fn listening_shows_packets_and_leaves_no_trace() -> Result<()> {
             let filter = ["service", service.as_str(), "--json", "--count", "6"];
             let (output, ()) = traced(topology, &filter, || {
                 connection.get(100_000)?;
-                Connection::open(&topology.clients, to)?.get(100_000).map(drop)
+                Connection::open(&topology.clients, to)?
+                    .get(100_000)
+                    .map(drop)
             })?;
             ensure!(output.code == Some(0), "{output:?}");
             let lines: Vec<Value> = output
@@ -187,9 +206,18 @@ fn listening_shows_packets_and_leaves_no_trace() -> Result<()> {
                 ensure!(line["service"] == service.as_str(), "{line}");
                 ensure!(line["vip"] == to.to_string(), "{line}");
             }
-            ensure!(lines[0]["client"] == known && lines[0]["reason"] == "forwarded", "{output:?}");
-            ensure!(lines.iter().any(|line| line["reason"] == "replied"), "{output:?}");
-            ensure!(running(topology)?.info.id == before, "another program is there");
+            ensure!(
+                lines[0]["client"] == known && lines[0]["reason"] == "forwarded",
+                "{output:?}"
+            );
+            ensure!(
+                lines.iter().any(|line| line["reason"] == "replied"),
+                "{output:?}"
+            );
+            ensure!(
+                running(topology)?.info.id == before,
+                "another program is there"
+            );
 
             let folder = Folder::new()?;
             let file = folder.path().join("trace.pcapng");
@@ -198,8 +226,14 @@ fn listening_shows_packets_and_leaves_no_trace() -> Result<()> {
             let (output, _) = traced(topology, &filter, || connection.get(1000))?;
             ensure!(output.stderr.contains("0 packets"), "{output:?}");
             let capture = std::fs::read(file)?;
-            ensure!(capture.starts_with(&[0x0a, 0x0d, 0x0d, 0x0a]), "{capture:?}");
-            ensure!(running(topology)?.info.id == before, "another program is there");
+            ensure!(
+                capture.starts_with(&[0x0a, 0x0d, 0x0d, 0x0a]),
+                "{capture:?}"
+            );
+            ensure!(
+                running(topology)?.info.id == before,
+                "another program is there"
+            );
             drop(balancer);
             Ok(())
         })?;
@@ -214,9 +248,15 @@ fn a_balancer_ends_while_somebody_listens() -> Result<()> {
             connection.get(1000)?;
             balancer.stop(Signal::SIGINT)
         })?;
-        ensure!(ended.code == Some(0) && ended.stdout.contains("Detached from veth6"), "{ended:?}");
+        ensure!(
+            ended.code == Some(0) && ended.stdout.contains("Detached from veth6"),
+            "{ended:?}"
+        );
         ensure!(output.code == Some(0), "{output:?}");
-        ensure!(output.stderr.contains("the balancer was taken off"), "{output:?}");
+        ensure!(
+            output.stderr.contains("the balancer was taken off"),
+            "{output:?}"
+        );
         topology.check_detached()
     })
 }
@@ -260,7 +300,10 @@ fn a_reload_goes_on_being_listened_to() -> Result<()> {
             connection.get(1000).map(drop)
         })?;
         ensure!(output.code == Some(0), "{output:?}");
-        ensure!(output.stderr.matches("Tracing veth6").count() == 2, "{output:?}");
+        ensure!(
+            output.stderr.matches("Tracing veth6").count() == 2,
+            "{output:?}"
+        );
         ensure!(!is_traced(topology)?, "it is still traced");
         connection.get(1000).map(drop)
     })
