@@ -356,19 +356,18 @@ pub const BUCKET: usize = 14;
 
 /// The value of map `index`, a cache line: entries of the keys whose hash leads here.
 ///
-/// The lock lies last: a loop's pointer goes one entry beyond the entries, and without CAP_PERFMON the verifier
-/// wants it to lie in the value still, and not on the lock (kernel/bpf/verifier.c, `sanitize_check_bounds`). Entries are read
-/// two at a time, hence the alignment.
+/// The lock lies first: without CAP_PERFMON the verifier allows no addition that leads to it (kernel/bpf/verifier.c,
+/// `sanitize_check_bounds`). Entries are read two at a time, hence the alignment.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Default)]
 #[cfg_attr(not(feature = "bpf"), derive(Debug))]
 pub struct Bucket {
-    /// [`Entry`]s, in no order.
-    pub entries: [u32; BUCKET],
-    /// How many entries that belong here found no room and lie in their other bucket.
-    pub overflow: u32,
     /// Held while an entry is added or removed, never while one is looked up.
     pub lock: bpf_spin_lock,
+    /// How many entries that belong here found no room and lie in their other bucket.
+    pub overflow: u32,
+    /// [`Entry`]s, in no order.
+    pub entries: [u32; BUCKET],
 }
 const _: () = assert!(size_of::<Bucket>() == 64);
 

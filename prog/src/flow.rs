@@ -22,6 +22,7 @@ use core::hint::black_box;
 use crate::abi::{Addr, Be16, Connection, Direction, FlowKey, Kind, MacWords, Ports, Seen};
 use crate::family::{Family, balancer};
 use crate::index::{self, Found, Hash};
+use crate::opaque::opaque;
 use crate::packet::{flags, opens};
 use crate::state::{DISPENSABLE, EXPIRED, State, worth};
 use crate::world::{Limit, World};
@@ -123,18 +124,20 @@ impl Slot {
             && F::same(to, key.daddr)
     }
 
-    /// [`has`](Self::has) for either family.
+    /// Zero if the record has this key in that direction, whatever its family; `balancer` is the balancer's address in the key's.
+    /// In arithmetic: the verifier would follow each branch in each round of the search.
     #[inline(always)]
-    pub fn is<W: World>(&self, world: &W, key: &FlowKey, direction: Direction) -> bool {
-        let (request, reply) = (self.request(), self.reply(world));
-        let own = match direction {
-            Direction::Request => request,
-            Direction::Reply => reply,
-        };
-        own.ports.word() == key.ports.word()
-            && own.kind == key.kind
-            && own.saddr == key.saddr
-            && own.daddr == key.daddr
+    pub fn differs(&self, key: &FlowKey, direction: Direction, balancer: Addr) -> u64 {
+        let differ = |a: Addr, b: Addr| (a.0[0] ^ b.0[0]) | (a.0[1] ^ b.0[1]);
+        let ports = |a: Ports, b: Ports| u64::from(a.word() ^ b.word());
+        let request = differ(self.client(), key.saddr)
+            | differ(self.vip(), key.daddr)
+            | ports(self.request_ports(), key.ports);
+        let reply = differ(self.target(), key.saddr)
+            | differ(balancer, key.daddr)
+            | ports(self.reply_ports(), key.ports);
+        let is_reply = opaque((direction as u64).wrapping_neg());
+        request & !is_reply | reply & is_reply | u64::from(self.kind().0 ^ key.kind.0)
     }
 
     /// The key of what the client sends.
@@ -490,11 +493,11 @@ pub fn try_ports<W: World>(
     let backend = slot.reply_ports().source;
     let mut tried = 0;
     while tried < world.limit(Limit::Ports) {
-        if tried >= count {
+        if tried >= u64::from(count) {
             break;
         }
         // A remainder rather than a start anew at the end of the range: to the verifier one round is then like the other.
-        let place = first.wrapping_add(tried).checked_rem(count)?;
+        let place = first.wrapping_add(tried as u32).checked_rem(count)?;
         let port = Be16::new(low.wrapping_add(place) as u16);
         slot.set_reply_ports(Ports::new(backend, port));
         if world.reserve(index, least) {

@@ -15,8 +15,10 @@ use crate::checksum::Change;
 use crate::counters::Reason;
 use crate::family::{Family, HOPS, addresses};
 use crate::flow::{self, Hop};
-use crate::index::Hash;
-use crate::packet::{Checksum, Ethernet, Frame, Icmp, PortsHeader, checksum_at};
+use crate::index::{self, Found, Hash};
+use crate::packet::{
+    Checksum, Ethernet, Frame, Icmp, PortsHeader, checksum_at, l3_bounded, l4_bounded,
+};
 use crate::state::State;
 use crate::watch::{Tell, told};
 use crate::world::World;
@@ -26,18 +28,19 @@ use crate::{rewrite, route};
 /// `given` is a [`Given`]: nothing, or the backend of an error that is about no recorded flow.
 #[inline(always)]
 pub fn icmp<F: Family, W: World>(world: &W, l3: usize, l4: usize, given: u64) -> u64 {
-    let step = match message::<F, W>(world, l3, l4, Given::decode(given)) {
+    const L3: usize = size_of::<Ethernet>();
+    let given = Given::decode(given);
+    // At places that the verifier allows: any, or the usual frame's.
+    let step = if world.points_anywhere() {
+        message::<F, W>(world, l3_bounded(l3), l4_bounded(l4), given)
+    } else {
+        message::<F, W>(world, L3, L3 + F::HEADER, given)
+    };
+    match step {
         Ok(step) => step,
         Err(reason) => Step::Done(reason),
-    };
-    step.encode()
-}
-
-/// The same where constants say where it lies.
-#[inline(always)]
-pub fn plain<F: Family, W: World>(world: &W, given: u64) -> u64 {
-    const L3: usize = size_of::<Ethernet>();
-    icmp::<F, W>(world, L3, L3 + F::HEADER, given)
+    }
+    .encode()
 }
 
 /// A message whose headers are whole.
@@ -54,6 +57,33 @@ struct Message<'a, F: Family> {
     end: usize,
 }
 
+impl<'a, F: Family> Message<'a, F> {
+    /// Reads it. Twice where something is called in between: what would be kept over the call is more than the stack has room for.
+    #[inline(always)]
+    fn read<W: World>(world: &'a W, l3: usize, l4: usize) -> Result<Self, Reason> {
+        let frame = world.frame();
+        let ethernet: &Ethernet = frame.at(0).ok_or(Reason::Truncated)?;
+        let ip: &F::Ip = frame.at(l3).ok_or(Reason::Truncated)?;
+        let icmp: &Icmp = frame.at(l4).ok_or(Reason::Truncated)?;
+        let end = l3 + F::total(ip);
+        if end < l4 + size_of::<Icmp>() {
+            return Err(Reason::Malformed);
+        }
+        if end as u64 > world.length(&frame) {
+            return Err(Reason::Truncated);
+        }
+        Ok(Self {
+            frame,
+            ethernet,
+            ip,
+            icmp,
+            l3,
+            l4,
+            end,
+        })
+    }
+}
+
 #[inline(always)]
 fn message<F: Family, W: World>(
     world: &W,
@@ -61,36 +91,19 @@ fn message<F: Family, W: World>(
     l4: usize,
     given: Given,
 ) -> Result<Step, Reason> {
-    let frame = world.frame();
-    let ethernet: &Ethernet = frame.at(0).ok_or(Reason::Truncated)?;
-    let ip: &F::Ip = frame.at(l3).ok_or(Reason::Truncated)?;
-    let icmp: &Icmp = frame.at(l4).ok_or(Reason::Truncated)?;
-    let end = l3 + F::total(ip);
-    if end < l4 + size_of::<Icmp>() {
-        return Err(Reason::Malformed);
-    }
-    if end as u64 > world.length(&frame) {
-        return Err(Reason::Truncated);
-    }
-    let kind = icmp.kind.get();
-    let message = Message::<F> {
-        frame,
-        ethernet,
-        ip,
-        icmp,
-        l3,
-        l4,
-        end,
-    };
+    let message = Message::<F>::read(world, l3, l4)?;
     if let Given::Backend(backend) = given {
-        pass_on(world, &message, backend)
-    } else if kind == F::ECHO {
-        echo(world, &message)
-    } else if F::is_error(kind) {
-        error(world, &message)
-    } else {
-        Err(Reason::OtherIcmp)
+        return pass_on(world, &message, backend);
     }
+    let kind = message.icmp.kind.get();
+    if kind == F::ECHO {
+        return echo(world, &message);
+    }
+    if !F::is_error(kind) {
+        return Err(Reason::OtherIcmp);
+    }
+    let found = flow_of(world, &message)?;
+    error::<F, W>(world, l3, l4, found)
 }
 
 /// Answers an echo request, if it is to an address that has a service.
@@ -135,8 +148,10 @@ fn ends(saddr: crate::abi::Addr, daddr: crate::abi::Addr) -> FlowKey {
 struct Quoted<'a, F: Family> {
     ip: &'a F::Ip,
     ports: &'a PortsHeader,
-    /// The transport's checksum, where the quotation goes that far.
-    checksum: Option<&'a Checksum>,
+    /// Where the transport's header begins.
+    transport: usize,
+    /// Whether the quotation goes as far as the transport's checksum.
+    has_checksum: bool,
     /// The flow as the quoted packet shows it.
     key: FlowKey,
 }
@@ -154,16 +169,6 @@ fn quoted<'a, F: Family>(message: &Message<'a, F>) -> Option<Quoted<'a, F>> {
     let protocol = F::leads_to(ip)?;
     let place = checksum_at(protocol)?;
     let ports: &PortsHeader = message.frame.at(transport)?;
-    let checksum = if message.end >= transport + place + size_of::<Checksum>() {
-        // By the numbers, so that a constant stands beside each of them.
-        if protocol == protocol::TCP {
-            message.frame.at(transport + 16)
-        } else {
-            message.frame.at(transport + 6)
-        }
-    } else {
-        None
-    };
     let key = FlowKey {
         saddr: F::source(ip),
         daddr: F::destination(ip),
@@ -173,26 +178,40 @@ fn quoted<'a, F: Family>(message: &Message<'a, F>) -> Option<Quoted<'a, F>> {
     Some(Quoted {
         ip,
         ports,
-        checksum,
+        transport,
+        has_checksum: message.end >= transport + place + size_of::<Checksum>(),
         key,
     })
 }
 
-/// Sends an error on to whom it concerns, if that is one of ours.
+/// The flow that an error is about; the message is kept.
 #[inline(always)]
-fn error<F: Family, W: World>(world: &W, message: &Message<'_, F>) -> Result<Step, Reason> {
+fn flow_of<F: Family, W: World>(
+    world: &W,
+    message: &Message<'_, F>,
+) -> Result<Option<Found>, Reason> {
     let quoted = quoted(message).ok_or(Reason::OtherIcmp)?;
     // It must have come to whoever sent what it quotes.
     if !F::same(F::destination(message.ip), quoted.key.saddr) {
         return Err(Reason::OtherIcmp);
     }
     let answer = quoted.key.reversed();
+    keep(world, message, &answer);
     let hash = Hash::of::<F>(&answer, world.seed());
-    let found = flow::find::<F, W>(world, &answer, hash);
+    Ok(index::seek(world, &answer, hash, index::NONE))
+}
+
+/// Sends an error on to whom it concerns, if that is one of ours.
+#[inline(always)]
+fn error<F: Family, W: World>(
+    world: &W,
+    l3: usize,
+    l4: usize,
+    found: Option<Found>,
+) -> Result<Step, Reason> {
     let Some(hop) = found.and_then(|found| flow::hop::<F, W>(world, &found)) else {
         // A service that answers directly has it in another balancer's table, or in none, and the Maglev table says the
         // backend.
-        keep(world, message, &answer);
         return Ok(Step::New);
     };
     let tell = match hop.direction {
@@ -200,14 +219,15 @@ fn error<F: Family, W: World>(world: &W, message: &Message<'_, F>) -> Result<Ste
         Direction::Reply => Tell::Reply,
     };
     told(world, tell, u64::from(hop.slot.index));
-    if hop.state & State::DIRECT != 0 {
-        return pass_on(world, message, hop.backend);
-    }
     if hop.state & State::TUNNEL != 0 {
-        keep(world, message, &answer);
         return Ok(tunnel::<F, W>(world, hop.backend));
     }
-    translate(world, message, &quoted, &hop)
+    let message = Message::<F>::read(world, l3, l4)?;
+    if hop.state & State::DIRECT != 0 {
+        return pass_on(world, &message, hop.backend);
+    }
+    let quoted = quoted(&message).ok_or(Reason::OtherIcmp)?;
+    translate(world, &message, &quoted, &hop)
 }
 
 /// To a backend that holds the service's address itself.
@@ -296,7 +316,7 @@ fn translate<F: Family, W: World>(
 
     // From here on nothing fails.
     let to = ends(source, hop.key.daddr);
-    let change = requote(quoted, &hop.key.reversed());
+    let change = requote(&message.frame, quoted, &hop.key.reversed());
     // ICMPv6 is the only one whose checksum covers a pseudo-header (RFC 4443 §2.3).
     let change = if F::V6 {
         addresses::<F>(change, &from, &to)
@@ -313,7 +333,7 @@ fn translate<F: Family, W: World>(
 
 /// Makes the quoted packet the one that the receiver sent; what that changes in a checksum over it.
 #[inline(always)]
-fn requote<F: Family>(quoted: &Quoted<'_, F>, new: &FlowKey) -> Change {
+fn requote<F: Family>(frame: &Frame<'_>, quoted: &Quoted<'_, F>, new: &FlowKey) -> Change {
     let old = &quoted.key;
     let change = addresses::<F>(Change::NONE, old, new).ports(old.ports, new.ports);
     let header = F::own_checksum(quoted.ip);
@@ -321,14 +341,19 @@ fn requote<F: Family>(quoted: &Quoted<'_, F>, new: &FlowKey) -> Change {
     quoted.ports.source.set(new.ports.source);
     quoted.ports.destination.set(new.ports.destination);
     let outside = change.word16(header.word(), F::own_checksum(quoted.ip).word());
-    let Some(checksum) = quoted.checksum else {
-        return outside;
-    };
-    let (before, udp) = (checksum.value.get(), old.kind.protocol() == protocol::UDP);
-    if udp && before == Be16([0; 2]) {
+    if !quoted.has_checksum {
         return outside;
     }
-    let after = rewrite::shown(udp, change.apply(before));
-    checksum.value.set(after);
+    let udp = old.kind.protocol() == protocol::UDP;
+    let none = Be16([0; 2]);
+    let updated = |before| match udp && before == none {
+        true => before,
+        false => rewrite::shown(udp, change.apply(before)),
+    };
+    let (before, after) = if udp {
+        frame.update_checksum(quoted.transport + 6, updated)
+    } else {
+        frame.update_checksum(quoted.transport + 16, updated)
+    };
     outside.word16(before.word(), after.word())
 }

@@ -8,9 +8,10 @@
 //! that the high half names, counted from there; the first then counts it in `overflow`. Who finds no overflow has looked everywhere.
 //! Lookups take no lock: an entry is one word. Changes are made under the bucket's lock.
 
-use crate::abi::{BUCKET, Bucket, Direction, Entry, FlowKey, Sought};
-use crate::family::{Family, V4, V6};
+use crate::abi::{Addr, BUCKET, Bucket, Direction, Entry, FlowKey, Sought};
+use crate::family::{Family, V4, V6, balancer};
 use crate::flow::Slot;
+use crate::opaque::opaque;
 use crate::world::{Limit, World};
 
 /// A hash of a flow's key, or of the key of its other direction.
@@ -68,8 +69,8 @@ impl Hash {
     }
     /// The place in its bucket where it is put if that is free: nearly always, so that it is found at the first glance.
     #[inline(always)]
-    const fn seat(self) -> u32 {
-        ((self.0 >> 40) as u32 & 0xffff) * BUCKET as u32 >> 16
+    fn seat(self) -> u32 {
+        opaque((self.0 >> 40 & 0xffff) * BUCKET as u64 >> 16) as u32
     }
     /// Seven bits, 1 to 127.
     #[inline(always)]
@@ -166,11 +167,12 @@ pub fn look<W: World>(world: &W) -> u64 {
 #[inline(always)]
 fn everywhere<W: World>(world: &W, sought: &Sought) -> Option<Found> {
     let hash = Hash(sought.hash);
+    let balancer = balancer(world, sought.key.kind);
     let mut index = hash.home(world.buckets());
     let mut round = 0;
     loop {
         let bucket = place(world, index)?;
-        if let Some(found) = bucket.seek(world, sought) {
+        if let Some(found) = bucket.seek(world, sought, balancer) {
             return Some(found);
         }
         round += 1;
@@ -268,8 +270,9 @@ impl Place {
     /// The entry at a place below [`BUCKET`].
     #[inline(always)]
     fn entry(self, at: u32) -> *mut u32 {
+        // First to the entries and then to the one: a pointer that could be one to the lock the verifier does not allow.
         // SAFETY: a live value of `index`, and a place that it has.
-        unsafe { (&raw mut (*self.0).entries).cast::<u32>().add(at as usize) }
+        unsafe { opaque((&raw mut (*self.0).entries).cast::<u32>()).add(at as usize) }
     }
 
     /// What is there.
@@ -309,7 +312,10 @@ impl Place {
         let mut pair = 0;
         while pair < BUCKET / 2 {
             // SAFETY: see `entry`; two entries, each whole whenever it is read.
-            let two = unsafe { self.entry(0).cast::<u64>().add(pair).read_volatile() };
+            let two = unsafe {
+                let pairs = (&raw const (*self.0).entries).cast::<u64>();
+                pairs.add(pair).read_volatile()
+            };
             let differs = (two ^ wanted) & mask;
             // The highest bit of each half: whether anything in it differs (Warren, "Hacker's Delight", 6-1).
             let high = (differs & !HIGH).wrapping_add(!HIGH) | differs;
@@ -320,21 +326,18 @@ impl Place {
     }
 
     #[inline(always)]
-    fn seek<W: World>(self, world: &W, sought: &Sought) -> Option<Found> {
+    fn seek<W: World>(self, world: &W, sought: &Sought, balancer: Addr) -> Option<Found> {
         let mut left = self.alike(Hash(sought.hash).tag());
         let mut round = 0;
         while round < world.limit(Limit::Places) {
             let at = left.first()?;
             left = left.without_first();
             let entry = self.get(at);
-            if u64::from(entry.slot()) != sought.except
-                && let Some(slot) = Slot::of(world, entry.slot())
-                && slot.is(world, &sought.key, entry.direction())
-            {
-                return Some(Found {
-                    slot,
-                    direction: entry.direction(),
-                });
+            let (slot, direction) = (Slot::of(world, entry.slot())?, entry.direction());
+            // 1 for the one that does not count.
+            let except = (u64::from(entry.slot()) ^ sought.except).wrapping_sub(1) >> 63;
+            if slot.differs(&sought.key, direction, balancer) | except == 0 {
+                return Some(Found { slot, direction });
             }
             round += 1;
         }
@@ -378,13 +381,14 @@ struct Places(u32);
 impl Places {
     /// A number in whose highest four of sixteen bits each of the sixteen shifts leaves another value (a de Bruijn sequence).
     const SHIFTS: u32 = 0x09af;
-    /// By that value, four bits each: the place.
+    /// By that value, four bits each: the place, in sixteenths of a bucket, so that no number leads beyond the last one, which
+    /// the verifier sees without a branch.
     const BY_SHIFT: u64 = {
         let mut places = 0;
         let mut bit = 0;
         while bit < BUCKET as u64 {
             let place = if bit < 7 { 12 - 2 * bit } else { 27 - 2 * bit };
-            places |= place << (4 * Self::shift(1 << bit));
+            places |= (place * 16).div_ceil(BUCKET as u64) << (4 * Self::shift(1 << bit));
             bit += 1;
         }
         places
@@ -402,15 +406,13 @@ impl Places {
 
     /// One of them.
     #[inline(always)]
-    const fn first(self) -> Option<u32> {
+    fn first(self) -> Option<u32> {
         if self.is_none() {
             return None;
         }
         let bit = self.0 & self.0.wrapping_neg();
-        let place = (Self::BY_SHIFT >> (4 * Self::shift(bit))) as u32 & 0xf;
-        // The verifier does not know that no place lies beyond.
-        const LAST: u32 = BUCKET as u32 - 1;
-        Some(if place < LAST { place } else { LAST })
+        let sixteenths = Self::BY_SHIFT >> (4 * Self::shift(bit)) & 0xf;
+        Some(opaque(sixteenths * BUCKET as u64 >> 4) as u32)
     }
 
     /// The others.

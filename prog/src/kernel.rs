@@ -59,10 +59,10 @@ impl World for Kernel {
         setting!(BUCKETS)
     }
     #[inline(always)]
-    fn limit(&self, limit: Limit) -> u32 {
+    fn limit(&self, limit: Limit) -> u64 {
         let limits = (&raw const crate::LIMITS).cast::<u32>();
         // SAFETY: a static is always readable, and every limit has its place in it.
-        unsafe { limits.add(limit as usize).read_volatile() }
+        u64::from(unsafe { limits.add(limit as usize).read_volatile() })
     }
     #[inline(always)]
     fn seed(&self) -> u64 {
@@ -238,11 +238,10 @@ impl World for Kernel {
     #[inline(always)]
     fn icmp(&self, place: Place, given: u64) -> u64 {
         let (l3, l4) = (place.l3 as u32, place.l4 as u32);
-        match (place.is_plain(), place.v6) {
-            (true, false) => xdplb_icmp_v4(self.context, given),
-            (true, true) => xdplb_icmp_v6(self.context, given),
-            (false, false) => xdplb_unusual_icmp_v4(self.context, l3, l4, given),
-            (false, true) => xdplb_unusual_icmp_v6(self.context, l3, l4, given),
+        if place.v6 {
+            xdplb_icmp_v6(self.context, l3, l4, given)
+        } else {
+            xdplb_icmp_v4(self.context, l3, l4, given)
         }
     }
     #[inline(always)]

@@ -3,7 +3,7 @@
 //! Plain Rust without `std`, allocation or panics, compiled twice: for BPF, where `main.rs` binds
 //! it to maps and helpers, and for the host, where [`model`] binds it to standard collections and
 //! the tests run it. Start reading at [`balance`].
-#![cfg_attr(feature = "bpf", no_std)]
+#![cfg_attr(feature = "bpf", no_std, feature(asm_experimental_arch))]
 
 pub mod abi;
 pub mod balance;
@@ -19,6 +19,7 @@ pub mod index;
 pub mod model;
 #[cfg(not(feature = "bpf"))]
 pub mod model_tables;
+pub mod opaque;
 pub mod open;
 pub mod packet;
 pub mod pick;

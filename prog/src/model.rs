@@ -264,8 +264,8 @@ impl World for Model {
     fn buckets(&self) -> u32 {
         self.settings.buckets
     }
-    fn limit(&self, limit: Limit) -> u32 {
-        limit.value()
+    fn limit(&self, limit: Limit) -> u64 {
+        limit.value().into()
     }
     fn seed(&self) -> u64 {
         self.settings.seed

@@ -9,6 +9,7 @@ use core::marker::PhantomData;
 use crate::abi::{Be16, Be32, FlowKey, MacWords, Ports, protocol};
 use crate::counters::Reason;
 use crate::family::Family;
+use crate::opaque::opaque;
 
 /// A frame between the driver's `data` and `data_end`.
 #[derive(Clone, Copy)]
@@ -60,7 +61,45 @@ impl<'a> Frame<'a> {
     /// verifier learns how far a packet reaches (kernel/bpf/verifier.c, `try_match_pkt_pointers`).
     #[inline(always)]
     pub fn at<T: Header>(&self, offset: usize) -> Option<&'a T> {
-        let start = self.start.wrapping_add(offset);
+        self.header(self.start.wrapping_add(offset))
+    }
+
+    /// [`at`](Self::at) on one of several ways, each with a constant of its own. The compiler would make one way of them, and
+    /// add whichever constant was chosen: without CAP_PERFMON the verifier allows no such sum (kernel/bpf/verifier.c, `sanitize_ptr_alu`).
+    #[inline(always)]
+    fn at_constant<T: Header>(&self, offset: usize) -> Option<&'a T> {
+        let start = opaque(self.start.wrapping_add(offset));
+        // SAFETY: it points into a frame or behind it. Who does not know this asks for it instead of for the frame's end, and a
+        // pointer that is compared with a number the verifier does not take either.
+        unsafe { core::hint::assert_unchecked(!start.is_null()) };
+        self.header(start)
+    }
+
+    /// Replaces the checksum at `offset`, on one of several ways ([`at_constant`](Self::at_constant)); what it was and what it is.
+    /// Where the frame ends before it, nothing.
+    #[inline(always)]
+    pub fn update_checksum(&self, offset: usize, new: impl Fn(Be16) -> Be16) -> (Be16, Be16) {
+        let Some(field) = self.at_constant::<Checksum>(offset) else {
+            return (Be16([0; 2]), Be16([0; 2]));
+        };
+        let before = field.value.get();
+        let after = new(before);
+        field.value.set(after);
+        (before, after)
+    }
+
+    /// The checksum of the TCP segment or UDP datagram that begins at `l4`; None also where it is neither.
+    #[inline(always)]
+    pub fn checksum(&self, number: u8, l4: usize) -> Option<&'a Checksum> {
+        match number {
+            protocol::TCP => self.at_constant(l4 + 16),
+            protocol::UDP => self.at_constant(l4 + 6),
+            _ => None,
+        }
+    }
+
+    #[inline(always)]
+    fn header<T: Header>(&self, start: *mut u8) -> Option<&'a T> {
         let end = start.wrapping_add(size_of::<T>());
         if end as usize > self.end as usize {
             return None;

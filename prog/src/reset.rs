@@ -26,7 +26,7 @@ pub fn reset<W: World>(world: &W) -> bool {
     answer.is_some()
 }
 
-/// Constant places for the usual frame, others where the verifier allows them.
+/// At places that the verifier allows: any, or the usual frame's.
 #[inline(always)]
 fn place<F: Family, W: World>(world: &W, seen: &Seen) -> Option<()> {
     let (l3, l4) = (seen.l3 as usize, seen.l4 as usize);
@@ -34,13 +34,13 @@ fn place<F: Family, W: World>(world: &W, seen: &Seen) -> Option<()> {
     if l4 != l3 + F::HEADER {
         return None;
     }
-    if l3 == size_of::<Ethernet>() {
-        return answer::<F, W>(world, seen, size_of::<Ethernet>());
+    if world.points_anywhere() {
+        return answer::<F, W>(world, seen, l3_bounded(l3));
     }
-    if !world.points_anywhere() {
+    if l3 != size_of::<Ethernet>() {
         return None;
     }
-    answer::<F, W>(world, seen, l3_bounded(l3))
+    answer::<F, W>(world, seen, size_of::<Ethernet>())
 }
 
 #[inline(always)]

@@ -3,10 +3,10 @@
 //! The outer source address is not ours but one of a range, by the flow, so that routers and network cards on the way spread
 //! flows that otherwise look alike (Katran does so). The same flow has the same address on every balancer.
 
-use crate::abi::{Addr, Be16, Be32, FlowKey, Kind, MacWords, Seen, protocol};
+use crate::abi::{Addr, Be32, FlowKey, Kind, MacWords, Seen, protocol};
 use crate::counters::Reason;
 use crate::family::{Family, Fresh, V4, V6};
-use crate::packet::{Checksum, Ethernet, checksum_at, l3_bounded, l4_bounded};
+use crate::packet::{Ethernet, Frame, checksum_at, l3_bounded, l4_bounded};
 use crate::watch::{Tell, told};
 use crate::world::World;
 use crate::{pick, rewrite, route, too_big};
@@ -31,7 +31,7 @@ pub fn send<W: World>(world: &W, backend: u32) -> Result<(), Reason> {
     }
 }
 
-/// Constant places for the usual frame, others where the verifier allows them.
+/// At places that the verifier allows: any, or the usual frame's. Not both where any will do: what is written once is verified once.
 #[inline(always)]
 fn place<In: Family, Out: Family, W: World>(
     world: &W,
@@ -41,14 +41,14 @@ fn place<In: Family, Out: Family, W: World>(
 ) -> Result<(), Reason> {
     const L3: usize = size_of::<Ethernet>();
     let (l3, l4) = (seen.l3 as usize, seen.l4 as usize);
-    if l3 == L3 && l4 == L3 + In::HEADER {
-        return wrap::<In, Out, W>(world, seen, backend, addr, L3, L3 + In::HEADER);
+    if world.points_anywhere() {
+        let (l3, l4) = (l3_bounded(l3), l4_bounded(l4));
+        return wrap::<In, Out, W>(world, seen, backend, addr, l3, l4);
     }
-    if !world.points_anywhere() {
+    if l3 != L3 || l4 != L3 + In::HEADER {
         return Err(Reason::Unusual);
     }
-    let (l3, l4) = (l3_bounded(l3), l4_bounded(l4));
-    wrap::<In, Out, W>(world, seen, backend, addr, l3, l4)
+    wrap::<In, Out, W>(world, seen, backend, addr, L3, L3 + In::HEADER)
 }
 
 #[inline(always)]
@@ -80,16 +80,7 @@ fn wrap<In: Family, Out: Family, W: World>(
     if mac == 0 {
         return Err(Reason::NoRoute);
     }
-    // A checksum that was left to hardware would be of the wrong packet from here on.
-    let field = checksum_at(seen.key.kind.protocol()).map(|at| l4 + at);
-    let checksum = match field {
-        Some(at) => {
-            let old: &Checksum = frame.at(at).ok_or(Reason::Truncated)?;
-            let (length, old) = (seen.length as u16, old.value.get());
-            rewrite::completed::<In, W>(world, &frame, &seen.key, l4, length, old)?
-        }
-        None => Be16([0; 2]),
-    };
+    complete::<In, W>(world, &frame, seen, l4)?;
     let fresh = Fresh {
         source: source::<Out, W>(world, &seen.key),
         destination: addr,
@@ -108,18 +99,35 @@ fn wrap<In: Family, Out: Family, W: World>(
         return Err(Reason::NoHeadroom);
     }
 
-    // From here on nothing fails; what the verifier wants to be asked again is there.
+    // What the verifier wants to be asked again is there.
     let frame = world.frame();
     let (to, from) = (MacWords::unpack(mac), world.balancer_mac());
     rewrite::bring_front(&frame, l3, Out::HEADER, Out::ETHERTYPE, to, from)
         .ok_or(Reason::NoHeadroom)?;
     let outer: &Out::Ip = frame.at(l3).ok_or(Reason::NoHeadroom)?;
     Out::write(outer, &fresh);
-    if let Some(at) = field {
-        let field: &Checksum = frame.at(at + Out::HEADER).ok_or(Reason::NoHeadroom)?;
-        field.value.set(checksum);
-    }
     told(world, Tell::Sent, mac);
+    Ok(())
+}
+
+/// A checksum that was left to hardware would be of the wrong packet from here on. What fails after this drops the packet.
+#[inline(always)]
+fn complete<In: Family, W: World>(
+    world: &W,
+    frame: &Frame<'_>,
+    seen: &Seen,
+    l4: usize,
+) -> Result<(), Reason> {
+    let number = seen.key.kind.protocol();
+    if let Some(field) = frame.checksum(number, l4) {
+        let (length, old) = (seen.length as u16, field.value.get());
+        let whole = rewrite::completed::<In, W>(world, frame, &seen.key, l4, length, old)?;
+        if whole != old {
+            field.value.set(whole);
+        }
+    } else if checksum_at(number).is_some() {
+        return Err(Reason::Truncated);
+    }
     Ok(())
 }
 

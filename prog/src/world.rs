@@ -117,8 +117,10 @@ pub trait World {
     /// [`Settings::buckets`].
     fn buckets(&self) -> u32;
     /// How often a loop may run. A constant to the verifier, which walks through loops, but not to the compiler, which
-    /// would write each round of them out.
-    fn limit(&self, limit: Limit) -> u32;
+    /// would write each round of them out. Of 64 bits, so that the very register that counts is compared: without CAP_PERFMON
+    /// the verifier also follows a loop beyond its bound, as a mispredicting processor would, and to end there it has to
+    /// forget what was compared (kernel/bpf/verifier.c, `sanitize_speculative_path`).
+    fn limit(&self, limit: Limit) -> u64;
     /// [`Settings::seed`].
     fn seed(&self) -> u64;
     /// [`Settings::ticks_per_second`].

@@ -99,24 +99,12 @@ functions! {
     };
     /// [`balance::locate`].
     fn xdplb_locate(context: *const xdp_md) -> u64 = Place::encode(balance::locate(&Kernel { context }));
-    /// [`icmp::plain`].
-    fn xdplb_icmp_v4(context: *const xdp_md, given: u64) -> u64 = icmp::plain::<V4, Kernel>(&Kernel { context }, given);
-    /// [`icmp::plain`].
-    fn xdplb_icmp_v6(context: *const xdp_md, given: u64) -> u64 = icmp::plain::<V6, Kernel>(&Kernel { context }, given);
     /// [`icmp::icmp`].
-    fn xdplb_unusual_icmp_v4(context: *const xdp_md, l3: u32, l4: u32, given: u64) -> u64 = {
-        let Some((l3, l4)) = bounded(l3, l4) else {
-            return Step::Done(Reason::Unusual).encode();
-        };
-        icmp::icmp::<V4, Kernel>(&Kernel { context }, l3, l4, given)
-    };
+    fn xdplb_icmp_v4(context: *const xdp_md, l3: u32, l4: u32, given: u64) -> u64 =
+        icmp::icmp::<V4, Kernel>(&Kernel { context }, l3 as usize, l4 as usize, given);
     /// [`icmp::icmp`].
-    fn xdplb_unusual_icmp_v6(context: *const xdp_md, l3: u32, l4: u32, given: u64) -> u64 = {
-        let Some((l3, l4)) = bounded(l3, l4) else {
-            return Step::Done(Reason::Unusual).encode();
-        };
-        icmp::icmp::<V6, Kernel>(&Kernel { context }, l3, l4, given)
-    };
+    fn xdplb_icmp_v6(context: *const xdp_md, l3: u32, l4: u32, given: u64) -> u64 =
+        icmp::icmp::<V6, Kernel>(&Kernel { context }, l3 as usize, l4 as usize, given);
     /// [`tunnel::send`].
     fn xdplb_tunnel(context: *const xdp_md, backend: u32) -> u32 = match tunnel::send(&Kernel { context }, backend) {
         Ok(()) => DONE,
