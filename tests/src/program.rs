@@ -177,15 +177,10 @@ impl OnKernel {
                 map.update_per_cpu(&key, &zeros, Update::Any)?;
             }
         }
-        self.set_hand(0)?;
-        self.configure(tables)
-    }
-
-    /// Says where the search for a free slot begins.
-    pub fn set_hand(&self, slot: u32) -> Result<()> {
         let bss = self.map(".bss")?;
-        ensure!(bss.shape().value_size == 4, "more than HAND in .bss");
-        Ok(bss.update(&[0; 4], &slot.to_ne_bytes(), Update::Any)?)
+        let zeros = vec![0; bss.shape().value_size as usize];
+        bss.update(&[0; 4], &zeros, Update::Any)?;
+        self.configure(tables)
     }
 
     fn fill<T: Plain>(&self, map: &str, values: &[T]) -> Result<()> {

@@ -11,8 +11,8 @@ use xdplb_tests::differential;
 use xdplb_tests::netns::Netns;
 use xdplb_tests::packets::settings;
 
-/// Without [`xdplb_tests::differential`]'s variable.
-const PACKETS: u32 = 100_000;
+/// Unless the variable says otherwise.
+const PACKETS: u32 = 1_000_000;
 
 fn packets() -> u32 {
     let variable = std::env::var("XDPLB_PACKETS");

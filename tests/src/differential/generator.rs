@@ -58,7 +58,7 @@ pub fn services() -> Vec<TestService> {
             service(82, &here).mode(mode::IPIP),
             service(83, &inside).mode(mode::IPIP),
             service(84, &away),
-            service(85, &here).source_ports(2000, 2003),
+            service(85, &here[..1]).source_ports(2000, 2001),
             service(86, &lost),
             service(0, &changed(|one| one.flags = backend::UP)),
         ] {
@@ -90,10 +90,15 @@ impl Generator {
         (0..count).map(|_| self.frame(&live)).collect()
     }
 
-    /// A backend's new state.
-    pub fn backend(&mut self, backends: &[Backend]) -> (u32, Backend) {
-        let index = self.dice.roll(backends.len());
-        let up = if self.dice.once_in(4) { 0 } else { backend::UP };
+    /// A backend's new state: often one that flows have.
+    pub fn backend(&mut self, model: &Model) -> (u32, Backend) {
+        let (backends, live) = (model.backends_now(), model.live());
+        let index = if live.is_empty() || self.dice.once_in(2) {
+            self.dice.roll(backends.len())
+        } else {
+            self.dice.pick(&live).backend as usize
+        };
+        let up = if self.dice.once_in(3) { 0 } else { backend::UP };
         let old = backends[index];
         let flags = old.flags & !backend::UP | up;
         (index as u32, Backend { flags, ..old })

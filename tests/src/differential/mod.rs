@@ -241,8 +241,8 @@ pub fn run(settings: Settings, seed: u64, packets: u32) -> Result<Vec<u64>> {
         if generator.dice.once_in(50) {
             both.sleep(generator.dice.pick(&[1, 5, 31, 61, 64, 121, 8_001]))?;
         }
-        if generator.dice.once_in(20) {
-            let (index, backend) = generator.backend(&both.model.backends_now());
+        if generator.dice.once_in(8) {
+            let (index, backend) = generator.backend(&both.model);
             both.put_backend(index, &backend)?;
         }
         if sent - checked >= CHECKPOINT || sent >= packets {
