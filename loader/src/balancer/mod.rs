@@ -3,8 +3,9 @@
 //! the flows of the old ones, then one replacement).
 //!
 //! Pure: `service` and what reads it (`toml_file`, `simple`, `excerpt`), `maglev`, `image`, `before`, `ids`, `change`, `diff`,
-//! `mode`, `program`, `settings`, `tables`. With effects: `device`, `lock`, `watch`, `running`, `readback`, `layout`, `flows`,
-//! `view`, `adopt`, `neighbour`, `pins`, `attachment`, `next`, `install`, `signals`.
+//! `mode`, `program`, `settings`, `tables`, `packet`, `event`, `filter`, `pcapng`. With effects: `device`, `lock`, `watch`, `running`, `readback`, `layout`, `flows`,
+//! `view`, `adopt`, `neighbour`, `pins`, `attachment`, `next`, `install`, `signals`; `twin` (the
+//! running program a second time, with other constants) and on it `ask` and `tracer`.
 
 pub mod adopt;
 pub mod ask;

@@ -161,7 +161,8 @@ pub(super) fn text(line: &Line) -> String {
         _ => line.packet.clone().unwrap_or_else(|| "-".into()),
     };
     let mut text = format!("{time} {:<17} {what}", line.reason);
-    if let Some(route) = &line.route {
+    // Where a packet left all the same, it took the address that was known before.
+    if let Some(route) = line.route.as_ref().filter(|_| !line.left()) {
         text += &format!("; routing table: {route}");
     }
     text
