@@ -570,6 +570,8 @@ pub struct ServiceCount {
 pub struct Scratch {
     /// The packet at hand.
     pub seen: Seen,
+    /// A flow that is looked for.
+    pub sought: Sought,
     /// What is known of it so far, for who watches.
     pub record: Record,
     /// Room for a piece of a frame, twice the 512 bytes that are looked at once.
@@ -601,6 +603,20 @@ pub struct Seen {
     pub bytes: u32,
 }
 const _: () = assert!(size_of::<Seen>() == 80);
+
+/// A flow that is looked for by [`crate::index::look`]. 56 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+#[cfg_attr(not(feature = "bpf"), derive(Debug))]
+pub struct Sought {
+    /// Its key.
+    pub key: FlowKey,
+    /// [`crate::index::Hash`] of it.
+    pub hash: u64,
+    /// A slot that does not count.
+    pub except: u64,
+}
+const _: () = assert!(size_of::<Sought>() == 56);
 
 /// What became of a packet, and how: what `trace` and `ask` get. 144 bytes; in a record of map `events`
 /// two times [`SNAP`] bytes of the frame follow, as it came and as it left.

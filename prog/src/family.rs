@@ -300,6 +300,16 @@ impl Family for V6 {
     }
 }
 
+/// The balancer's own address in the family of a flow.
+#[inline(always)]
+pub fn balancer<W: World>(world: &W, kind: Kind) -> Addr {
+    if kind.is_v6() {
+        V6::balancer(world)
+    } else {
+        V4::balancer(world)
+    }
+}
+
 /// What new addresses do to a checksum that covers them.
 #[inline(always)]
 pub fn addresses<F: Family>(change: Change, from: &FlowKey, to: &FlowKey) -> Change {

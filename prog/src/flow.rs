@@ -20,7 +20,7 @@
 use core::hint::black_box;
 
 use crate::abi::{Addr, Be16, Connection, Direction, FlowKey, Kind, MacWords, Ports, Seen};
-use crate::family::{Family, V4, V6};
+use crate::family::{Family, balancer};
 use crate::index::{self, Found, Hash};
 use crate::packet::{flags, opens};
 use crate::state::{DISPENSABLE, EXPIRED, State, worth};
@@ -123,6 +123,20 @@ impl Slot {
             && F::same(to, key.daddr)
     }
 
+    /// [`has`](Self::has) for either family.
+    #[inline(always)]
+    pub fn is<W: World>(&self, world: &W, key: &FlowKey, direction: Direction) -> bool {
+        let (request, reply) = (self.request(), self.reply(world));
+        let own = match direction {
+            Direction::Request => request,
+            Direction::Reply => reply,
+        };
+        own.ports.word() == key.ports.word()
+            && own.kind == key.kind
+            && own.saddr == key.saddr
+            && own.daddr == key.daddr
+    }
+
     /// The key of what the client sends.
     #[inline(always)]
     pub fn request(&self) -> FlowKey {
@@ -136,12 +150,13 @@ impl Slot {
 
     /// The key of what the backend answers; only NAT has one.
     #[inline(always)]
-    pub fn reply<F: Family, W: World>(&self, world: &W) -> FlowKey {
+    pub fn reply<W: World>(&self, world: &W) -> FlowKey {
+        let kind = self.kind();
         FlowKey {
             saddr: self.target(),
-            daddr: F::balancer(world),
+            daddr: balancer(world, kind),
             ports: self.reply_ports(),
-            kind: self.kind(),
+            kind,
         }
     }
 }
@@ -149,7 +164,7 @@ impl Slot {
 /// The complete record that a packet belongs to.
 #[inline(always)]
 pub fn find<F: Family, W: World>(world: &W, key: &FlowKey, hash: Hash) -> Option<Found> {
-    index::seek::<F, W>(world, key, hash, index::NONE)
+    index::glance::<F, W>(world, key, hash).or_else(|| index::seek(world, key, hash, index::NONE))
 }
 
 /// What a packet of a known flow becomes.
@@ -407,22 +422,18 @@ pub fn end<W: World>(world: &W, index: u32, generation: u32) -> bool {
         return false;
     }
     if slot.state() != State::FREE {
-        if slot.kind().is_v6() {
-            remove::<V6, W>(world, &slot);
-        } else {
-            remove::<V4, W>(world, &slot);
-        }
+        remove(world, &slot);
         slot.set_state(State::FREE);
     }
     true
 }
 
 #[inline(always)]
-fn remove<F: Family, W: World>(world: &W, slot: &Slot) {
-    let hash = Hash::of::<F>(&slot.request(), world.seed());
+fn remove<W: World>(world: &W, slot: &Slot) {
+    let hash = Hash::of_any(&slot.request(), world.seed());
     index::remove(world, hash, slot.index, Direction::Request);
     if slot.state() & State::ONE_WAY == 0 {
-        let hash = Hash::of::<F>(&slot.reply::<F, W>(world), world.seed());
+        let hash = Hash::of_any(&slot.reply(world), world.seed());
         index::remove(world, hash, slot.index, Direction::Reply);
     }
 }
@@ -473,24 +484,21 @@ pub fn try_ports<W: World>(
     least: u64,
 ) -> Option<Be16> {
     let slot = Slot::of(world, index)?;
-    let v6 = slot.kind().is_v6();
     let (low, high) = (range & 0xffff, range >> 16);
     let count = high.wrapping_sub(low).wrapping_add(1) & 0x1_ffff;
-    let mut place = ((u64::from(seed) * u64::from(count)) >> 32) as u32;
+    let first = ((u64::from(seed) * u64::from(count)) >> 32) as u32;
     let backend = slot.reply_ports().source;
     let mut tried = 0;
     while tried < world.limit(Limit::Ports) {
         if tried >= count {
             break;
         }
+        // A remainder rather than a start anew at the end of the range: to the verifier one round is then like the other.
+        let place = first.wrapping_add(tried).checked_rem(count)?;
         let port = Be16::new(low.wrapping_add(place) as u16);
         slot.set_reply_ports(Ports::new(backend, port));
-        if world.reserve(index, v6, least) {
+        if world.reserve(index, least) {
             return Some(port);
-        }
-        place += 1;
-        if place >= count {
-            place = 0;
         }
         tried += 1;
     }
@@ -500,18 +508,18 @@ pub fn try_ports<W: World>(
 /// Adds the reply's entry of a claimed slot, unless another flow has that key. One that is [worth](worth) giving up at least
 /// `least` is ended.
 #[inline(always)]
-pub fn reserve<F: Family, W: World>(world: &W, index: u32, least: u64) -> bool {
+pub fn reserve<W: World>(world: &W, index: u32, least: u64) -> bool {
     let Some(slot) = Slot::of(world, index) else {
         return false;
     };
-    let key = slot.reply::<F, W>(world);
-    let hash = Hash::of::<F>(&key, world.seed());
+    let key = slot.reply(world);
+    let hash = Hash::of_any(&key, world.seed());
     if index::add_alone(world, hash, index, Direction::Reply) {
         return true;
     }
     // Before and after: what is there already is usually the reason, and two that add the same key at once both see
     // the other afterwards, if not one of them.
-    if let Some(holder) = index::seek::<F, W>(world, &key, hash, index) {
+    if let Some(holder) = index::seek(world, &key, hash, index) {
         let worth = worth_of(&holder.slot, world.now(), world.ticks_per_second());
         if worth < least || !world.end(holder.slot.index, holder.slot.generation()) {
             return false;
@@ -521,7 +529,7 @@ pub fn reserve<F: Family, W: World>(world: &W, index: u32, least: u64) -> bool {
     if index::add(world, hash, index, Direction::Reply).is_none() {
         return false;
     }
-    if index::seek::<F, W>(world, &key, hash, index).is_some() {
+    if index::seek(world, &key, hash, index).is_some() {
         index::remove(world, hash, index, Direction::Reply);
         return false;
     }
@@ -563,17 +571,15 @@ pub fn fill<W: World>(world: &W, slot: &Slot, seen: &Seen, new: &New) {
 /// Adds the request's entry of a filled slot and makes it a flow. False when
 /// the client's key is taken: another CPU opened the same flow; the slot is then given back.
 #[inline(always)]
-pub fn publish<F: Family, W: World>(world: &W, slot: &Slot, seen: &Seen, state: u32) -> bool {
+pub fn publish<W: World>(world: &W, slot: &Slot, seen: &Seen, state: u32) -> bool {
     let hash = Hash(seen.hash);
-    if index::add_alone(world, hash, slot.index, Direction::Request)
-        || contend::<F, W>(world, slot, seen)
-    {
+    if index::add_alone(world, hash, slot.index, Direction::Request) || contend(world, slot, seen) {
         slot.set_state(state);
         slot.set_generation(slot.generation().wrapping_add(1));
         return true;
     }
     if state & State::ONE_WAY == 0 {
-        let hash = Hash::of::<F>(&slot.reply::<F, W>(world), world.seed());
+        let hash = Hash::of_any(&slot.reply(world), world.seed());
         index::remove(world, hash, slot.index, Direction::Reply);
     }
     release(slot);
@@ -582,12 +588,12 @@ pub fn publish<F: Family, W: World>(world: &W, slot: &Slot, seen: &Seen, state: 
 
 /// Adds the request's entry where others are that could have its key; false where one has.
 #[inline(always)]
-fn contend<F: Family, W: World>(world: &W, slot: &Slot, seen: &Seen) -> bool {
+fn contend<W: World>(world: &W, slot: &Slot, seen: &Seen) -> bool {
     let hash = Hash(seen.hash);
     if index::add(world, hash, slot.index, Direction::Request).is_none() {
         return false;
     }
-    if index::seek::<F, W>(world, &seen.key, hash, slot.index).is_some() {
+    if index::seek(world, &seen.key, hash, slot.index).is_some() {
         index::remove(world, hash, slot.index, Direction::Request);
         return false;
     }

@@ -8,8 +8,8 @@
 //! that the high half names, counted from there; the first then counts it in `overflow`. Who finds no overflow has looked everywhere.
 //! Lookups take no lock: an entry is one word. Changes are made under the bucket's lock.
 
-use crate::abi::{BUCKET, Bucket, Direction, Entry, FlowKey};
-use crate::family::Family;
+use crate::abi::{BUCKET, Bucket, Direction, Entry, FlowKey, Sought};
+use crate::family::{Family, V4, V6};
 use crate::flow::Slot;
 use crate::world::{Limit, World};
 
@@ -40,16 +40,36 @@ impl Hash {
         Self(mix(hash))
     }
 
-    /// The bucket where it belongs, of `buckets`, a power of two.
+    /// Of a key of either family.
+    #[inline(always)]
+    pub fn of_any(key: &FlowKey, seed: u64) -> Self {
+        if key.kind.is_v6() {
+            Self::of::<V6>(key, seed)
+        } else {
+            Self::of::<V4>(key, seed)
+        }
+    }
+
+    /// The bucket where it belongs, of so many: a share of the hash's low half.
     #[inline(always)]
     const fn home(self, buckets: u32) -> u32 {
-        self.0 as u32 & buckets.wrapping_sub(1)
+        share(self.0 as u32, buckets)
     }
     /// The bucket where it goes when that is full: never the same one, unless there is but one.
     #[inline(always)]
     const fn other(self, buckets: u32) -> u32 {
-        let distance = (self.0 >> 25) as u32 | 1;
-        (self.0 as u32 ^ distance) & buckets.wrapping_sub(1)
+        let distance = 1 + share((self.0 >> 25) as u32, buckets.wrapping_sub(1));
+        let index = self.home(buckets).wrapping_add(distance);
+        if index >= buckets {
+            index.wrapping_sub(buckets)
+        } else {
+            index
+        }
+    }
+    /// The place in its bucket where it is put if that is free: nearly always, so that it is found at the first glance.
+    #[inline(always)]
+    const fn seat(self) -> u32 {
+        ((self.0 >> 40) as u32 & 0xffff) * BUCKET as u32 >> 16
     }
     /// Seven bits, 1 to 127.
     #[inline(always)]
@@ -57,6 +77,12 @@ impl Hash {
         let tag = (self.0 >> 57) as u32;
         if tag == 0 { 1 } else { tag }
     }
+}
+
+/// A number below `of`, which need not be a power of two (Lemire, "Fast random integer generation in an interval", §3).
+#[inline(always)]
+const fn share(word: u32, of: u32) -> u32 {
+    ((word as u64 * of as u64) >> 32) as u32
 }
 
 #[inline(always)]
@@ -74,19 +100,77 @@ pub struct Found {
     pub direction: Direction,
 }
 
+impl Found {
+    /// As one number, which is all that a function of the program returns.
+    #[inline(always)]
+    fn encode(found: Option<Self>) -> u64 {
+        match found {
+            Some(found) => 1 << 63 | (found.direction as u64) << 32 | u64::from(found.slot.index),
+            None => 0,
+        }
+    }
+    /// The opposite.
+    #[inline(always)]
+    fn decode<W: World>(world: &W, number: u64) -> Option<Self> {
+        if number == 0 {
+            return None;
+        }
+        let slot = Slot::of(world, number as u32)?;
+        let direction = if number >> 32 & 1 == 0 {
+            Direction::Request
+        } else {
+            Direction::Reply
+        };
+        Some(Self { slot, direction })
+    }
+}
+
+/// The flow that has this key and lies where a flow usually does: what [`seek`] would find, but not all that it would.
+#[inline(always)]
+pub fn glance<F: Family, W: World>(world: &W, key: &FlowKey, hash: Hash) -> Option<Found> {
+    let bucket = place(world, hash.home(world.buckets()))?;
+    let entry = bucket.get(hash.seat());
+    if entry.tag() != hash.tag() {
+        return None;
+    }
+    let (slot, direction) = (Slot::of(world, entry.slot())?, entry.direction());
+    slot.has::<F, W>(world, key, direction)
+        .then_some(Found { slot, direction })
+}
+
 /// The flow whose record, in whatever state, has this key, but for the one in slot `except`.
 #[inline(always)]
-pub fn seek<F: Family, W: World>(
-    world: &W,
-    key: &FlowKey,
-    hash: Hash,
-    except: u32,
-) -> Option<Found> {
+pub fn seek<W: World>(world: &W, key: &FlowKey, hash: Hash, except: u32) -> Option<Found> {
+    let room = world.sought();
+    if room.is_null() {
+        return None;
+    }
+    let sought = Sought {
+        key: *key,
+        hash: hash.0,
+        except: u64::from(except),
+    };
+    // SAFETY: this CPU's own room, which nobody else uses while a packet is under way.
+    unsafe { room.write(sought) };
+    Found::decode(world, world.look())
+}
+
+/// [`seek`] for what is in [`World::sought`].
+#[inline(always)]
+pub fn look<W: World>(world: &W) -> u64 {
+    // SAFETY: as above.
+    let sought = unsafe { world.sought().as_ref() };
+    Found::encode(sought.and_then(|sought| everywhere(world, sought)))
+}
+
+#[inline(always)]
+fn everywhere<W: World>(world: &W, sought: &Sought) -> Option<Found> {
+    let hash = Hash(sought.hash);
     let mut index = hash.home(world.buckets());
     let mut round = 0;
     loop {
         let bucket = place(world, index)?;
-        if let Some(found) = bucket.seek::<F, W>(world, key, hash, except) {
+        if let Some(found) = bucket.seek(world, sought) {
             return Some(found);
         }
         round += 1;
@@ -111,7 +195,13 @@ pub fn add_alone<W: World>(world: &W, hash: Hash, slot: u32, direction: Directio
     let mut done = false;
     world.lock_bucket(home.0);
     if home.alike(hash.tag()).is_none() && home.overflow() == 0 {
-        done = home.put(home.same(Entry::EMPTY), entry);
+        let seat = hash.seat();
+        done = if home.get(seat) == Entry::EMPTY {
+            home.set(seat, entry);
+            true
+        } else {
+            home.put(home.same(Entry::EMPTY), entry)
+        };
     }
     world.unlock_bucket(home.0);
     done
@@ -182,6 +272,20 @@ impl Place {
         unsafe { (&raw mut (*self.0).entries).cast::<u32>().add(at as usize) }
     }
 
+    /// What is there.
+    #[inline(always)]
+    fn get(self, at: u32) -> Entry {
+        // SAFETY: see `entry`; one word, whole whenever it is read.
+        Entry(unsafe { self.entry(at).read_volatile() })
+    }
+
+    /// Puts it there. Locked.
+    #[inline(always)]
+    fn set(self, at: u32, entry: Entry) {
+        // SAFETY: see `entry`.
+        unsafe { self.entry(at).write_volatile(entry.0) };
+    }
+
     /// Where the entries with that tag are.
     #[inline(always)]
     fn alike(self, tag: u32) -> Places {
@@ -216,23 +320,16 @@ impl Place {
     }
 
     #[inline(always)]
-    fn seek<F: Family, W: World>(
-        self,
-        world: &W,
-        key: &FlowKey,
-        hash: Hash,
-        except: u32,
-    ) -> Option<Found> {
-        let mut left = self.alike(hash.tag());
+    fn seek<W: World>(self, world: &W, sought: &Sought) -> Option<Found> {
+        let mut left = self.alike(Hash(sought.hash).tag());
         let mut round = 0;
         while round < world.limit(Limit::Places) {
             let at = left.first()?;
             left = left.without_first();
-            // SAFETY: see `entry`; one word, whole whenever it is read.
-            let entry = Entry(unsafe { self.entry(at).read_volatile() });
-            if entry.slot() != except
+            let entry = self.get(at);
+            if u64::from(entry.slot()) != sought.except
                 && let Some(slot) = Slot::of(world, entry.slot())
-                && slot.has::<F, W>(world, key, entry.direction())
+                && slot.is(world, &sought.key, entry.direction())
             {
                 return Some(Found {
                     slot,
@@ -250,8 +347,7 @@ impl Place {
         let Some(at) = places.first() else {
             return false;
         };
-        // SAFETY: see `entry`.
-        unsafe { self.entry(at).write_volatile(entry.0) };
+        self.set(at, entry);
         true
     }
 

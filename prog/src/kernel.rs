@@ -7,7 +7,7 @@ mod trace;
 use functions::*;
 use xdplb_prog::abi::{
     Addr, Backend, Be16, Be32, Block, Bucket, Connection, Event, MacWords, Seen, Service,
-    ServiceKey, protocol,
+    ServiceKey, Sought, protocol,
 };
 use xdplb_prog::balance::Place;
 use xdplb_prog::checksum::Sum;
@@ -193,13 +193,12 @@ impl World for Kernel {
         (port != NO_PORT).then_some(Be16::from_word(port as u16))
     }
     #[inline(always)]
-    fn reserve(&self, slot: u32, v6: bool, least: u64) -> bool {
-        let reserved = if v6 {
-            xdplb_reserve_v6(slot, least)
-        } else {
-            xdplb_reserve_v4(slot, least)
-        };
-        reserved != 0
+    fn reserve(&self, slot: u32, least: u64) -> bool {
+        xdplb_reserve(slot, least) != 0
+    }
+    #[inline(always)]
+    fn look(&self) -> u64 {
+        xdplb_look()
     }
     #[inline(always)]
     fn open(&self) -> u64 {
@@ -266,6 +265,15 @@ impl World for Kernel {
         }
         // SAFETY: only the address is taken.
         unsafe { &raw mut (*scratch).seen }
+    }
+    #[inline(always)]
+    fn sought(&self) -> *mut Sought {
+        let scratch = crate::scratch.at(0);
+        if scratch.is_null() {
+            return core::ptr::null_mut();
+        }
+        // SAFETY: only the address is taken.
+        unsafe { &raw mut (*scratch).sought }
     }
     #[inline(always)]
     fn event(&self) -> *mut Event {

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::abi::{
     Addr, Backend, BackendCount, Be16, Be32, Block, Bucket, Connection, Count, Event, FlowKey,
-    Kind, MacWords, Ports, Seen, Service, ServiceCount, ServiceKey, bpf_spin_lock, protocol,
+    Kind, MacWords, Ports, Seen, Service, ServiceCount, ServiceKey, Sought, bpf_spin_lock,
+    protocol,
 };
 use crate::balance::{self, Place, balance};
 use crate::checksum::Sum;
@@ -20,7 +21,7 @@ use crate::rewrite::LONGEST_SUM;
 use crate::state::State;
 use crate::watch::{self, Tell};
 use crate::world::{Limit, Line, Route, Settings, World};
-use crate::{icmp, open, reset, route, tunnel};
+use crate::{icmp, index, open, reset, route, tunnel};
 
 /// What the loader puts into the configuration's maps.
 #[derive(Clone, Debug, Default)]
@@ -68,6 +69,7 @@ pub struct Model {
     pub events: RefCell<Vec<Event>>,
     hand: Cell<u32>,
     seen: UnsafeCell<Option<Seen>>,
+    sought: UnsafeCell<Sought>,
     event: UnsafeCell<Event>,
     buffer: UnsafeCell<Vec<u8>>,
     /// Where the frame begins and ends in the buffer.
@@ -122,6 +124,7 @@ impl Model {
             events: RefCell::default(),
             hand: Cell::new(0),
             seen: UnsafeCell::new(None),
+            sought: UnsafeCell::default(),
             event: UnsafeCell::default(),
             buffer: UnsafeCell::default(),
             bounds: Cell::new((0, 0)),
@@ -356,12 +359,11 @@ impl World for Model {
     fn try_ports(&self, slot: u32, range: u32, seed: u32, least: u64) -> Option<Be16> {
         flow::try_ports(self, slot, range, seed, least)
     }
-    fn reserve(&self, slot: u32, v6: bool, least: u64) -> bool {
-        if v6 {
-            flow::reserve::<V6, Self>(self, slot, least)
-        } else {
-            flow::reserve::<V4, Self>(self, slot, least)
-        }
+    fn reserve(&self, slot: u32, least: u64) -> bool {
+        flow::reserve(self, slot, least)
+    }
+    fn look(&self) -> u64 {
+        index::look(self)
     }
     fn open(&self) -> u64 {
         open::open(self)
@@ -415,6 +417,9 @@ impl World for Model {
             hops: 0,
             bytes: 0,
         })
+    }
+    fn sought(&self) -> *mut Sought {
+        self.sought.get()
     }
     fn event(&self) -> *mut Event {
         self.event.get()

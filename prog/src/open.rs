@@ -2,7 +2,7 @@
 
 use crate::abi::{Addr, Be16, Seen, Service, mode};
 use crate::counters::Reason;
-use crate::family::{Family, V4, V6};
+use crate::family::{Family, V4, V6, balancer};
 use crate::flow::{self, New, NoSlot};
 use crate::packet::opens;
 use crate::state::State;
@@ -60,18 +60,13 @@ pub fn open<W: World>(world: &W) -> u64 {
     let Some(seen) = (unsafe { world.seen().as_ref() }) else {
         return Answer::Exit(Reason::Contended).encode();
     };
-    let answer = if seen.key.kind.is_v6() {
-        find::<V6, W>(world, seen)
-    } else {
-        find::<V4, W>(world, seen)
-    };
-    match answer {
+    match find(world, seen) {
         Ok(answer) | Err(answer) => answer.encode(),
     }
 }
 
 #[inline(always)]
-fn find<F: Family, W: World>(world: &W, seen: &Seen) -> Result<Answer, Answer> {
+fn find<W: World>(world: &W, seen: &Seen) -> Result<Answer, Answer> {
     let nat_wants = Answer::Exit(Reason::NoConnection);
     let udp = seen.key.kind.protocol() == crate::abi::protocol::UDP;
     let Some(service) = service::of(world, &seen.key) else {
@@ -83,7 +78,7 @@ fn find<F: Family, W: World>(world: &W, seen: &Seen) -> Result<Answer, Answer> {
     };
     told(world, Tell::Service, u64::from(service.id));
     // A packet from the balancer's own address would be answered to itself.
-    if F::same(seen.key.saddr, F::balancer(world)) {
+    if seen.key.saddr == balancer(world, seen.key.kind) {
         return Err(nat_wants);
     }
     if service.mode == mode::NAT {
@@ -94,7 +89,7 @@ fn find<F: Family, W: World>(world: &W, seen: &Seen) -> Result<Answer, Answer> {
             return Err(Answer::Exit(Reason::TtlExpired));
         }
     }
-    let opened = place::<F, W>(world, seen, service, udp);
+    let opened = place(world, seen, service, udp);
     world.count_service(
         service.id,
         matches!(
@@ -147,12 +142,7 @@ fn refuse(udp: bool, reset: Reason, drop: Reason) -> Answer {
 
 /// A backend, a slot, a port.
 #[inline(always)]
-fn place<F: Family, W: World>(
-    world: &W,
-    seen: &Seen,
-    service: &Service,
-    udp: bool,
-) -> Result<Answer, Answer> {
+fn place<W: World>(world: &W, seen: &Seen, service: &Service, udp: bool) -> Result<Answer, Answer> {
     let nothing = refuse(udp, Reason::NoBackendReset, Reason::NoBackend);
     let hash = pick::hash(&seen.key);
     let index = service::pick(world, service, hash).ok_or(nothing)?;
@@ -208,7 +198,7 @@ fn place<F: Family, W: World>(
             return Err(refuse(udp, Reason::NoPortReset, Reason::NoPort));
         }
     }
-    if !flow::publish::<F, W>(world, &slot, seen, state) {
+    if !flow::publish(world, &slot, seen, state) {
         return Err(Answer::Exit(Reason::Contended));
     }
     told(world, Tell::Opened, u64::from(slot.index));

@@ -116,11 +116,7 @@ fn known<W: World>(world: &W, event: &mut Event, index: u32, direction: Directio
         }
         Direction::Reply => {
             event.stages |= stage::REPLY;
-            event.key = if slot.kind().is_v6() {
-                slot.reply::<V6, W>(world)
-            } else {
-                slot.reply::<V4, W>(world)
-            };
+            event.key = slot.reply(world);
         }
     }
     sent_as(world, event, index, direction);

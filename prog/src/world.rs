@@ -5,7 +5,7 @@
 
 use crate::abi::{
     Addr, BUCKET, Backend, Be16, Be32, Block, Bucket, Connection, Event, MacWords, Seen, Service,
-    ServiceKey,
+    ServiceKey, Sought,
 };
 use crate::balance::Place;
 use crate::checksum::Sum;
@@ -25,7 +25,7 @@ pub struct Settings {
     pub balancer_mac: MacWords,
     /// Entries of `connections`, at least 1, below [`crate::abi::MAX_CONNECTIONS`].
     pub slots: u32,
-    /// Entries of `index`, a power of two.
+    /// Entries of `index`, at least 1.
     pub buckets: u32,
     /// What flows are hashed with ([`crate::index::Hash::of`]).
     pub seed: u64,
@@ -177,8 +177,10 @@ pub trait World {
     fn end(&self, slot: u32, generation: u32) -> bool;
     /// [`crate::flow::try_ports`].
     fn try_ports(&self, slot: u32, range: u32, seed: u32, least: u64) -> Option<Be16>;
-    /// [`crate::flow::reserve`] for IPv6 or IPv4.
-    fn reserve(&self, slot: u32, v6: bool, least: u64) -> bool;
+    /// [`crate::flow::reserve`].
+    fn reserve(&self, slot: u32, least: u64) -> bool;
+    /// [`crate::index::look`].
+    fn look(&self) -> u64;
     /// [`crate::open::open`] for the packet in [`seen`](Self::seen): an [`crate::open::Answer`].
     fn open(&self) -> u64;
     /// [`crate::open::direct`].
@@ -200,6 +202,8 @@ pub trait World {
 
     /// Room for the packet at hand, from one function to the next; null never, but the verifier asks.
     fn seen(&self) -> *mut Seen;
+    /// Room for the flow that is looked for.
+    fn sought(&self) -> *mut Sought;
     /// Room for what a watcher gets.
     fn event(&self) -> *mut Event;
 

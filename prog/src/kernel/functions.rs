@@ -9,7 +9,7 @@ use xdplb_prog::family::{V4, V6};
 use xdplb_prog::helpers::{self, xdp_md};
 use xdplb_prog::packet::{OverTcp, OverUdp, l3_bounded, l4_bounded};
 use xdplb_prog::watch::{self, Tell};
-use xdplb_prog::{balance, flow, icmp, open, reset, route, tunnel};
+use xdplb_prog::{balance, flow, icmp, index, open, reset, route, tunnel};
 
 use super::{Kernel, setting};
 
@@ -50,9 +50,9 @@ functions! {
     fn xdplb_try_ports(slot: u32, range: u32, seed: u32, least: u64) -> u32 =
         flow::try_ports(&NOWHERE, slot, range, seed, least).map_or(NO_PORT, |port| u32::from(port.word()));
     /// [`flow::reserve`].
-    fn xdplb_reserve_v4(slot: u32, least: u64) -> u32 = u32::from(flow::reserve::<V4, Kernel>(&NOWHERE, slot, least));
-    /// [`flow::reserve`].
-    fn xdplb_reserve_v6(slot: u32, least: u64) -> u32 = u32::from(flow::reserve::<V6, Kernel>(&NOWHERE, slot, least));
+    fn xdplb_reserve(slot: u32, least: u64) -> u32 = u32::from(flow::reserve(&NOWHERE, slot, least));
+    /// [`index::look`].
+    fn xdplb_look() -> u64 = index::look(&NOWHERE);
     /// [`open::open`].
     fn xdplb_open() -> u64 = open::open(&NOWHERE);
     /// [`open::direct`].

@@ -6,7 +6,6 @@ use std::num::NonZeroU16;
 use xdplb_loader::balancer::maglev::{self, Identity, Member, Slots};
 use xdplb_prog::abi::{BLOCK, mode, protocol};
 use xdplb_prog::model_tables::TestBackend;
-use xdplb_prog::state::OPENING_SECONDS;
 
 use super::*;
 use crate::packets::*;
@@ -147,11 +146,9 @@ pub fn a_port_of_a_flow_that_ended_is_anothers(make: &Make) {
         let mut one = cast.nat().source_ports(2000, 2000);
         one.backends.truncate(1);
         let balancer = make.of(&[one]);
-        send(&balancer, &ask(&cast, PORT, Segment::Syn), Reason::Opened);
+        establish(&balancer, &cast, PORT);
         send(&balancer, &ask(&cast, PORT + 1, Segment::Syn), Reason::NoPortReset);
-        balancer.sleep(OPENING_SECONDS - 2);
-        send(&balancer, &ask(&cast, PORT + 1, Segment::Syn), Reason::NoPortReset);
-        balancer.sleep(4);
+        send(&balancer, &ask(&cast, PORT, Segment::Rst), Reason::Forwarded);
         let out = send(&balancer, &ask(&cast, PORT + 1, Segment::Syn), Reason::Opened);
         assert_eq!(read(ip(&out)).port(0), 2000);
         let back = send(&balancer, &answer(&out, Segment::SynAck), Reason::Replied);

@@ -6,6 +6,7 @@
 mod surroundings;
 mod tables;
 
+use xdplb_prog::abi::protocol;
 use xdplb_prog::counters::{Reason, Verdict};
 use xdplb_prog::model::{Model, Tables};
 use xdplb_prog::model_tables::TestService;
@@ -174,6 +175,7 @@ scenarios! { $
     room {
         direct_return_goes_on_without_a_record
         nobody_shares_a_port_towards_a_backend
+        ports_are_taken_from_flows_that_never_opened
         a_flood_leaves_established_connections_alone
         a_table_full_of_established_connections_refuses_new_ones
         a_closed_connection_may_be_opened_again
@@ -224,7 +226,16 @@ fn answer(forwarded: &[u8], segment: Segment) -> Vec<u8> {
 }
 /// Opens a connection and confirms it; the last frame to the backend.
 fn establish(balancer: &Balancer, cast: &Cast, port: u16) -> Vec<u8> {
-    let out = send(balancer, &ask(cast, port, Segment::Syn), Reason::Opened);
-    send(balancer, &answer(&out, Segment::SynAck), Reason::Replied);
-    send(balancer, &ask(cast, port, Segment::Ack), Reason::Forwarded)
+    establish_over(balancer, protocol::TCP, cast, port)
+}
+/// The same over either transport.
+fn establish_over(balancer: &Balancer, number: u8, cast: &Cast, port: u16) -> Vec<u8> {
+    let (client, vip) = ((cast.client, port), (cast.vip, 80));
+    let asked = |segment| from_client(&packet(number, client, vip, segment, b""));
+    let out = send(balancer, &asked(Segment::Syn), Reason::Opened);
+    let seen = read(ip(&out));
+    let answered = packet(number, seen.to(), seen.from(), Segment::SynAck, b"");
+    let answered = frame(macs(&out).1, BALANCER_MAC, Tags::None, &answered);
+    send(balancer, &answered, Reason::Replied);
+    send(balancer, &asked(Segment::Ack), Reason::Forwarded)
 }

@@ -142,8 +142,8 @@ fn show(make: &Make, cast: &Cast, reason: Reason) {
             let mut one = cast.nat().source_ports(2000, 2000);
             one.backends.truncate(1);
             let balancer = make.of(&[one.clone(), one.udp()]);
-            for packet in both_kinds(cast, PORT) {
-                send(&balancer, &from_client(&packet), Reason::Opened);
+            for number in BOTH {
+                establish_over(&balancer, number, cast, PORT);
             }
             refused(&balancer, cast, PORT + 1, reason, Reason::NoPort);
             assert_eq!(balancer.live().len(), 2);

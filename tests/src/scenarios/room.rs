@@ -7,7 +7,7 @@ use crate::packets::*;
 use xdplb_prog::abi::{mode, protocol};
 use xdplb_prog::counters::Reason;
 use xdplb_prog::model_tables::{TestBackend, TestService};
-use xdplb_prog::state::{CLOSED_SECONDS, DATAGRAM_SECONDS, IDLE_SECONDS, OPENING_SECONDS};
+use xdplb_prog::state::{CLOSED_SECONDS, IDLE_SECONDS};
 
 pub fn direct_return_goes_on_without_a_record(make: &Make) {
     for cast in casts() {
@@ -46,14 +46,8 @@ pub fn nobody_shares_a_port_towards_a_backend(make: &Make) {
             let model = make.of(&[of(one, number)]);
             let mut ports = HashSet::new();
             for port in 0..10 {
-                let asked = packet(
-                    number,
-                    (cast.client, PORT + port),
-                    (cast.vip, 80),
-                    Segment::Syn,
-                    b"",
-                );
-                let out = read(ip(&send(&model, &from_client(&asked), Reason::Opened)));
+                let out = establish_over(&model, number, &cast, PORT + port);
+                let out = read(ip(&out));
                 assert!((2000..=2009).contains(&out.port(0)) && ports.insert(out.port(0)));
             }
             let asked = packet(
@@ -83,7 +77,7 @@ pub fn nobody_shares_a_port_towards_a_backend(make: &Make) {
             );
             send(&model, &from_client(&asked), Reason::Forwarded);
             // And a port whose flow has expired is free again.
-            model.sleep(OPENING_SECONDS.max(DATAGRAM_SECONDS) + 1);
+            model.sleep(IDLE_SECONDS + 1);
             let asked = packet(
                 number,
                 (cast.client, PORT + 11),
@@ -92,6 +86,29 @@ pub fn nobody_shares_a_port_towards_a_backend(make: &Make) {
                 b"",
             );
             send(&model, &from_client(&asked), Reason::Opened);
+        }
+    }
+}
+
+/// A flood holds no port that an established flow could not have, and takes none from one.
+pub fn ports_are_taken_from_flows_that_never_opened(make: &Make) {
+    for cast in casts() {
+        for number in BOTH {
+            let one = TestService::new(cast.vip, 80, &[TestBackend::new(cast.backends[0], 8000)])
+                .source_ports(2000, 2003);
+            let model = make.of(&[of(one, number)]);
+            let asked = |port, segment| {
+                let (client, vip) = ((cast.client, port), (cast.vip, 80));
+                from_client(&packet(number, client, vip, segment, b""))
+            };
+            let kept = establish_over(&model, number, &cast, PORT);
+            for port in 1..40 {
+                send(&model, &asked(PORT + port, Segment::Syn), Reason::Opened);
+            }
+            // Three others have a port each.
+            assert_eq!(model.live().len(), 4);
+            let again = send(&model, &asked(PORT, Segment::Ack), Reason::Forwarded);
+            assert_eq!(read(ip(&again)).from(), read(ip(&kept)).from());
         }
     }
 }

@@ -46,9 +46,10 @@ fn hash(key: &FlowKey, seed: u64) -> Hash {
 
 /// The two buckets that index.rs describes.
 fn homes(Hash(hash): Hash, buckets: u32) -> [u32; 2] {
-    let home = hash as u32 & (buckets - 1);
-    let distance = (hash >> 25) as u32 | 1;
-    [home, (hash as u32 ^ distance) & (buckets - 1)]
+    let share = |word: u32, of: u32| ((u64::from(word) * u64::from(of)) >> 32) as u32;
+    let home = share(hash as u32, buckets);
+    let distance = 1 + share((hash >> 25) as u32, buckets - 1);
+    [home, (home + distance) % buckets]
 }
 
 /// What is wrong with the tables, if anything. While no packet is under way every generation is even, every live flow has its

@@ -90,7 +90,7 @@ pub fn balancer() -> Result<OnKernel> {
         balancer_v4: Be32(BALANCER),
         balancer_mac: BALANCER_MAC.into(),
         slots: SLOTS,
-        buckets: SLOTS / 4,
+        buckets: xdplb_loader::balancer::settings::buckets(SLOTS),
         ..packets::settings()
     };
     let backends = [2, 3].map(|n| TestBackend::new([10, 0, 0, n].into(), 80));
@@ -205,7 +205,17 @@ fn new_flows(empty: &Program, base: f64) -> Result<[Vec<[f64; 2]>; 2]> {
             when_full[length] = measured.time(16)? - restoring + base;
             let opened = balancer.count(Reason::Opened)?.packets;
             let runs = u64::from(STRIDE * (15 + 2 + 16) + 2);
-            ensure!(opened == runs, "{opened} of {runs} connections opened");
+            let others: Vec<String> = Reason::ALL
+                .iter()
+                .filter_map(|reason| Some((reason.name(), balancer.count(*reason).ok()?.packets)))
+                .filter(|(_, packets)| *packets > 0)
+                .map(|(name, packets)| format!("{name} {packets}"))
+                .collect();
+            ensure!(
+                opened == runs,
+                "{opened} of {runs} connections opened: {}",
+                others.join(", ")
+            );
         }
         room.push(with_room);
         full.push(when_full);
