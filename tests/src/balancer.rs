@@ -228,6 +228,19 @@ impl<'t> Balancer<'t> {
         }
     }
 
+    /// How many packets it has counted for that reason.
+    pub fn counted(&self, reason: &str) -> Result<u64> {
+        let text = self.command(&["stats", "--json", "veth6"])?.stdout;
+        let stats: serde_json::Value = serde_json::from_str(&text).with_context(|| text.clone())?;
+        let counters = stats["interfaces"][0]["counters"]
+            .as_array()
+            .with_context(|| text.clone())?;
+        let found = counters.iter().find(|counter| counter["reason"] == reason);
+        Ok(found
+            .and_then(|counter| counter["packets"].as_u64())
+            .unwrap_or(0))
+    }
+
     /// Writes the file anew and has it applied.
     pub fn reload(&self, config: &Config) -> Result<()> {
         self.write(&config.to_string())?;

@@ -2,6 +2,7 @@
 
 use std::fmt::{Display, Formatter, Result};
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 
 /// How packets reach a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +57,8 @@ pub struct Service {
     pub protocol: Protocol,
     /// How backends get it.
     pub forward: Forward,
+    /// The source ports that backends see, where they are not the default.
+    pub source_ports: Option<RangeInclusive<u16>>,
     /// Who serves it.
     pub backends: Vec<Backend>,
 }
@@ -147,6 +150,9 @@ impl Display for Service {
         writeln!(f, "port = {}", self.at.port())?;
         writeln!(f, "protocol = \"{}\"", self.protocol.word())?;
         writeln!(f, "mode = \"{}\"", self.forward.word())?;
+        if let Some(ports) = &self.source_ports {
+            writeln!(f, "source_ports = \"{}-{}\"", ports.start(), ports.end())?;
+        }
         self.backends
             .iter()
             .try_for_each(|backend| write!(f, "{backend}"))
@@ -190,6 +196,7 @@ mod tests {
             at: "10.0.0.20:80".parse().unwrap(),
             protocol: Protocol::Tcp,
             forward: Forward::Nat,
+            source_ports: Some(5000..=5019),
             backends: vec![
                 Backend::at(address)
                     .port(8000)
@@ -203,6 +210,7 @@ address = "10.0.0.20"
 port = 80
 protocol = "tcp"
 mode = "nat"
+source_ports = "5000-5019"
 
 [[service.backend]]
 address = "10.0.0.2"

@@ -91,6 +91,7 @@ impl Kind {
             at: topology.vip(family, self.port()),
             protocol,
             forward: self.forward(),
+            source_ports: None,
             backends: backends.iter().map(backend).collect(),
         }
     }

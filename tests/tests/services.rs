@@ -215,6 +215,7 @@ fn every_port_of_an_address() -> Result<()> {
             at: (address, 0).into(),
             protocol,
             forward: Forward::Nat,
+            source_ports: None,
             backends: vec![Backend::at(topology.backend(Family::V6, 0))],
         };
         text.push_str(&service.to_string());
