@@ -68,7 +68,12 @@ pub struct Asked {
 /// # Errors
 /// No twin, or the kernel's refusal.
 pub fn ask(spec: &Spec, running: &Running, ifindex: u32, frame: &[u8]) -> Result<Asked, AskError> {
-    let constants = [number("WATCH", watch::EVENTS), number("DRY", 1)];
+    let constants = [
+        number("WATCH", watch::EVENTS),
+        number("DRY", 1),
+        // The routing table is asked when its last answer is as old as this: at once.
+        number("TICKS_PER_SECOND", 0),
+    ];
     let difference = Difference {
         constants: &constants,
         own: &OWN,
