@@ -27,6 +27,8 @@ use crate::packet::{flags, opens};
 use crate::state::{DISPENSABLE, EXPIRED, State, worth};
 use crate::world::{Limit, World};
 
+/// Ports that are tried before anybody's is taken.
+const FEW: u32 = 8;
 /// Slots that one search looks at.
 pub const WINDOW: u32 = 32;
 
@@ -469,14 +471,15 @@ pub fn take_port<W: World>(
     seed: u32,
 ) -> Option<Be16> {
     let range = u32::from(high) << 16 | u32::from(low);
-    let port = world.try_ports(slot.index, range, seed, EXPIRED);
+    // Few tries suffice unless ports are scarce.
+    let port = world.try_ports(slot.index, range, seed, EXPIRED, FEW);
     if port.is_some() {
         return port;
     }
-    world.try_ports(slot.index, range, seed, DISPENSABLE)
+    world.try_ports(slot.index, range, seed, DISPENSABLE, u32::MAX)
 }
 
-/// The same for ports whose holders are [worth](worth) giving up at least `least`. `range` has the highest port in its upper half
+/// The same for at most `most` ports whose holders are [worth](worth) giving up at least `least`. `range` has the highest port in its upper half
 /// and the lowest in its lower.
 #[inline(always)]
 pub fn try_ports<W: World>(
@@ -485,6 +488,7 @@ pub fn try_ports<W: World>(
     range: u32,
     seed: u32,
     least: u64,
+    most: u32,
 ) -> Option<Be16> {
     let slot = Slot::of(world, index)?;
     let (low, high) = (range & 0xffff, range >> 16);
@@ -493,7 +497,7 @@ pub fn try_ports<W: World>(
     let backend = slot.reply_ports().source;
     let mut tried = 0;
     while tried < world.limit(Limit::Ports) {
-        if tried >= u64::from(count) {
+        if tried >= u64::from(count) || tried >= u64::from(most) {
             break;
         }
         // A remainder rather than a start anew at the end of the range: to the verifier one round is then like the other.

@@ -178,7 +178,7 @@ pub trait World {
     /// [`crate::flow::end`].
     fn end(&self, slot: u32, generation: u32) -> bool;
     /// [`crate::flow::try_ports`].
-    fn try_ports(&self, slot: u32, range: u32, seed: u32, least: u64) -> Option<Be16>;
+    fn try_ports(&self, slot: u32, range: u32, seed: u32, least: u64, most: u32) -> Option<Be16>;
     /// [`crate::flow::reserve`].
     fn reserve(&self, slot: u32, least: u64) -> bool;
     /// [`crate::index::look`].
