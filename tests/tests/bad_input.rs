@@ -66,7 +66,10 @@ fn addresses_on_the_command_line() -> Result<()> {
         ),
         (
             &["fd00::2"],
-            "command line: fd00::2 is an IPv6 address; this balancer forwards IPv4",
+            &format!(
+                "command line: fd00::2 is an IPv6 address, and mode nat keeps the family of {}/tcp",
+                topology.address(10)
+            ),
         ),
         (
             &["127.0.0.1"],
@@ -110,7 +113,7 @@ fn the_service() -> Result<()> {
     for (service, text) in [
         ("10.0.0", "`10.0.0` is not an IPv4 or IPv6 address"),
         ("10.0.0.10:0", "`0` is not a port (1 to 65535)"),
-        ("10.0.0.10:80/udp", "this balancer forwards TCP, not UDP"),
+        ("10.0.0.10:80/sctp", "`sctp` is not a protocol (tcp, udp)"),
         (
             "127.0.0.1:80",
             "127.0.0.1 is no address that clients reach over a network",
@@ -263,5 +266,11 @@ fn a_backend_that_nobody_knows() -> Result<()> {
 fn the_balancer_itself_as_a_backend() -> Result<()> {
     let topology = Topology::build(Plan::apart())?;
     let own = topology.address(10).to_string();
-    refused(&topology, &["veth6", &own, MAC], FAILED, &[&own, "veth6"])
+    let text = format!("error: command line: {own} is the service's own address");
+    refused(&topology, &["veth6", &own, MAC], FAILED, &[&text])?;
+    // Of a service that is elsewhere, too: what is sent to it would come back for ever.
+    let service = topology.address(20).to_string();
+    let arguments = ["--listen", &service, "veth6", &own, MAC];
+    let text = format!("error: backend {own}: it is veth6's own address");
+    refused(&topology, &arguments, FAILED, &[&text])
 }

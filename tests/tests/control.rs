@@ -53,7 +53,7 @@ fn counters_add_up() -> Result<()> {
     let stats = stats(&topology)?;
     ensure!(stats["ifname"] == "veth6", "{stats}");
     let counted = |reason| number(&stats["counters"], "reason", reason, "packets");
-    let of_backend = |ip, field| number(&stats["backends"], "ip", ip, field);
+    let of_backend = |ip, field| number(&stats["services"][0]["backends"], "ip", ip, field);
     for (ip, name) in [("10.0.0.2", "h2"), ("10.0.0.3", "h3")] {
         ensure!(
             of_backend(ip, "new_connections")? == opened[name],
@@ -151,7 +151,7 @@ fn a_dry_run_does_nothing_and_needs_no_privilege() -> Result<()> {
         as_nobody(&mut command);
         let output = run::output(command, balancer::LIMIT)?;
         ensure!(output.code == Some(0), "{output:?}");
-        for word in ["backends", "flows", "xdp_load_balancer", "veth6"] {
+        for word in ["backends", "connections", "xdp_load_balancer", "veth6"] {
             ensure!(
                 output.stdout.contains(word),
                 "no {word} in:\n{}",
