@@ -353,42 +353,66 @@ pub enum NoSlot {
     Contended,
 }
 
-/// Takes a slot for a new flow and ends the one that was there. The caller must
-/// [`publish`] or [`release`] it.
-#[inline(always)]
-pub fn claim<W: World>(world: &W) -> Result<Slot, NoSlot> {
-    let slots = world.slots();
-    let mut full = false;
-    let mut tries = 0;
-    while tries < world.limit(Limit::Claims) {
-        let start = world.hand();
-        let best = world.search(start);
-        let index = start.wrapping_add(best as u32 & 0xff);
-        full = best < DISPENSABLE;
-        let next = if best >= EXPIRED {
-            index.wrapping_add(1)
-        } else if full {
-            far(start, slots)
-        } else {
-            start.wrapping_add(WINDOW)
-        };
-        world.set_hand(wrap(next, slots));
-        tries += 1;
-        if full {
-            continue;
-        }
-        let Some(slot) = Slot::of(world, index) else {
-            return Err(NoSlot::Contended);
-        };
-        if world.end(index, slot.generation()) {
-            return Ok(slot);
+impl NoSlot {
+    const FULL: u64 = u64::MAX;
+    const CONTENDED: u64 = u64::MAX - 1;
+
+    /// A slot or the reason why there is none as one number, which is all that a function of the program returns.
+    #[inline(always)]
+    pub fn encode(slot: Result<Slot, Self>) -> u64 {
+        match slot {
+            Ok(slot) => slot.index.into(),
+            Err(Self::Full) => Self::FULL,
+            Err(Self::Contended) => Self::CONTENDED,
         }
     }
-    Err(if full {
-        NoSlot::Full
+    /// The opposite.
+    #[inline(always)]
+    pub fn decode<W: World>(world: &W, number: u64) -> Result<Slot, Self> {
+        match number {
+            Self::FULL => Err(Self::Full),
+            Self::CONTENDED => Err(Self::Contended),
+            slot => Slot::of(world, slot as u32).ok_or(Self::Contended),
+        }
+    }
+}
+
+/// Takes a slot for a new flow and ends the one that was there, at the fourth attempt if other CPUs are faster at the first three. The
+/// caller must [`publish`] or [`release`] it.
+///
+/// No loop: without CAP_PERFMON the verifier also follows one beyond its bound.
+#[inline(always)]
+pub fn claim<W: World>(world: &W) -> Result<Slot, NoSlot> {
+    attempt(world)
+        .or_else(|_| attempt(world))
+        .or_else(|_| attempt(world))
+        .or_else(|_| attempt(world))
+}
+
+#[inline(always)]
+fn attempt<W: World>(world: &W) -> Result<Slot, NoSlot> {
+    let slots = world.slots();
+    let start = world.hand();
+    let best = world.search(start);
+    let index = start.wrapping_add(best as u32 & 0xff);
+    let full = best < DISPENSABLE;
+    let next = if best >= EXPIRED {
+        index.wrapping_add(1)
+    } else if full {
+        far(start, slots)
     } else {
-        NoSlot::Contended
-    })
+        start.wrapping_add(WINDOW)
+    };
+    world.set_hand(wrap(next, slots));
+    if full {
+        return Err(NoSlot::Full);
+    }
+    let slot = Slot::of(world, index).ok_or(NoSlot::Contended)?;
+    if world.end(index, slot.generation()) {
+        Ok(slot)
+    } else {
+        Err(NoSlot::Contended)
+    }
 }
 
 /// Another part of the table. Slots are taken in a row, so established flows lie in long rows, too; steps of the golden
@@ -575,21 +599,29 @@ pub fn fill<W: World>(world: &W, slot: &Slot, seen: &Seen, new: &New) {
     slot.set_routed_at(now.wrapping_sub(world.ticks_per_second()));
 }
 
-/// Adds the request's entry of a filled slot and makes it a flow. False when
+/// Adds the request's entry of a filled slot and makes it a flow of that state: the packet's in [`World::seen`]. False when
 /// the client's key is taken: another CPU opened the same flow; the slot is then given back.
 #[inline(always)]
-pub fn publish<W: World>(world: &W, slot: &Slot, seen: &Seen, state: u32) -> bool {
-    let hash = Hash(seen.hash);
-    if index::add_alone(world, hash, slot.index, Direction::Request) || contend(world, slot, seen) {
+pub fn publish<W: World>(world: &W, index: u32, state: u32) -> bool {
+    let Some(slot) = Slot::of(world, index) else {
+        return false;
+    };
+    // SAFETY: null or this CPU's own room, which nobody else uses while a packet is under way.
+    let seen = unsafe { world.seen().as_ref() };
+    let added = seen.is_some_and(|seen| {
+        index::add_alone(world, Hash(seen.hash), index, Direction::Request)
+            || contend(world, &slot, seen)
+    });
+    if added {
         slot.set_state(state);
         slot.set_generation(slot.generation().wrapping_add(1));
         return true;
     }
     if state & State::ONE_WAY == 0 {
         let hash = Hash::of_any(&slot.reply(world), world.seed());
-        index::remove(world, hash, slot.index, Direction::Reply);
+        index::remove(world, hash, index, Direction::Reply);
     }
-    release(slot);
+    release(&slot);
     false
 }
 

@@ -197,6 +197,14 @@ impl World for Kernel {
         xdplb_reserve(slot, least) != 0
     }
     #[inline(always)]
+    fn claim_slot(&self) -> u64 {
+        xdplb_claim()
+    }
+    #[inline(always)]
+    fn publish_flow(&self, slot: u32, state: u32) -> bool {
+        xdplb_publish_flow(slot, state) != 0
+    }
+    #[inline(always)]
     fn look(&self) -> u64 {
         xdplb_look()
     }

@@ -362,6 +362,12 @@ impl World for Model {
     fn reserve(&self, slot: u32, least: u64) -> bool {
         flow::reserve(self, slot, least)
     }
+    fn claim_slot(&self) -> u64 {
+        flow::NoSlot::encode(flow::claim(self))
+    }
+    fn publish_flow(&self, slot: u32, state: u32) -> bool {
+        flow::publish(self, slot, state)
+    }
     fn look(&self) -> u64 {
         index::look(self)
     }

@@ -165,7 +165,7 @@ fn place<W: World>(world: &W, seen: &Seen, service: &Service, udp: bool) -> Resu
         // Whoever asks is told what would be, and nobody's slot or port is taken for it.
         return Ok(stateless.unwrap_or(Answer::Exit(Reason::Opened)));
     }
-    let slot = match flow::claim(world) {
+    let slot = match NoSlot::decode(world, world.claim_slot()) {
         Ok(slot) => slot,
         // Direct return can do without: the table leads the flow's every packet to the same backend while it stays as it is.
         Err(NoSlot::Full) => {
@@ -198,7 +198,7 @@ fn place<W: World>(world: &W, seen: &Seen, service: &Service, udp: bool) -> Resu
             return Err(refuse(udp, Reason::NoPortReset, Reason::NoPort));
         }
     }
-    if !flow::publish(world, &slot, seen, state) {
+    if !world.publish_flow(slot.index, state) {
         return Err(Answer::Exit(Reason::Contended));
     }
     told(world, Tell::Opened, u64::from(slot.index));

@@ -60,8 +60,6 @@ pub enum Limit {
     Places,
     /// Through the buckets that an entry may lie in.
     Homes,
-    /// Slots that a new flow tries to claim before it gives way to other CPUs.
-    Claims,
     /// Source ports tried towards a backend before a new flow is refused. In a range that long every port is
     /// tried; in a longer one with nine of ten ports held, one flow in thirty fails. Each try is more for the verifier to
     /// walk through when the program is loaded.
@@ -70,7 +68,7 @@ pub enum Limit {
 
 impl Limit {
     /// All of them, by number.
-    pub const VALUES: [u32; 4] = [BUCKET as u32, 2, 4, 32];
+    pub const VALUES: [u32; 3] = [BUCKET as u32, 2, 32];
 
     /// Its value.
     pub const fn value(self) -> u32 {
@@ -181,6 +179,10 @@ pub trait World {
     fn try_ports(&self, slot: u32, range: u32, seed: u32, least: u64, most: u32) -> Option<Be16>;
     /// [`crate::flow::reserve`].
     fn reserve(&self, slot: u32, least: u64) -> bool;
+    /// [`crate::flow::claim`], by [`crate::flow::NoSlot::encode`].
+    fn claim_slot(&self) -> u64;
+    /// [`crate::flow::publish`].
+    fn publish_flow(&self, slot: u32, state: u32) -> bool;
     /// [`crate::index::look`].
     fn look(&self) -> u64;
     /// [`crate::open::open`] for the packet in [`seen`](Self::seen): an [`crate::open::Answer`].

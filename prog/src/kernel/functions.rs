@@ -51,6 +51,10 @@ functions! {
         flow::try_ports(&NOWHERE, slot, range, seed, least, most).map_or(NO_PORT, |port| u32::from(port.word()));
     /// [`flow::reserve`].
     fn xdplb_reserve(slot: u32, least: u64) -> u32 = u32::from(flow::reserve(&NOWHERE, slot, least));
+    /// [`flow::claim`].
+    fn xdplb_claim() -> u64 = flow::NoSlot::encode(flow::claim(&NOWHERE));
+    /// [`flow::publish`].
+    fn xdplb_publish_flow(slot: u32, state: u32) -> u32 = u32::from(flow::publish(&NOWHERE, slot, state));
     /// [`index::look`].
     fn xdplb_look() -> u64 = index::look(&NOWHERE);
     /// [`open::open`].
