@@ -61,6 +61,10 @@ pub struct Model {
     pub routes: HashMap<Addr, MacWords>,
     /// The clock, in ticks.
     pub now: Cell<u32>,
+    /// How often it has been read.
+    pub reads: Cell<u32>,
+    /// When it ticks by itself, counted in reads, and what it says from then on.
+    pub ticks: RefCell<Vec<(u32, u32)>>,
     /// Bytes in front of each frame: [`HEADROOM`], less what metadata takes.
     pub headroom: Cell<usize>,
     /// The lines traced.
@@ -119,6 +123,8 @@ impl Model {
             backends: backends.into_iter().map(UnsafeCell::new).collect(),
             routes: HashMap::new(),
             now: Cell::new(0),
+            reads: Cell::new(0),
+            ticks: RefCell::default(),
             headroom: Cell::new(HEADROOM),
             lines: RefCell::default(),
             events: RefCell::default(),
@@ -296,6 +302,10 @@ impl World for Model {
     }
 
     fn now(&self) -> u32 {
+        let reads = self.reads.replace(self.reads.get().wrapping_add(1));
+        for (_, time) in self.ticks.borrow().iter().filter(|(at, _)| *at == reads) {
+            self.now.set(*time);
+        }
         self.now.get()
     }
 

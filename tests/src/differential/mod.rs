@@ -1,8 +1,8 @@
 //! The program in the kernel and the model side by side: whatever both are given, both must do the same with it.
 //!
 //! The kernel's clock ticks while the model's is set. Packets go in batches, and a batch during which the clock did not tick had
-//! that one time. Where it ticked, the model tries each packet as the first of the new time, until one of them explains all that
-//! the kernel did; where none does, they differ.
+//! that one time. Where it ticked, the model tries each of its looks at the clock as the first one at the new time, until one of
+//! them explains all that the kernel did; where none does, they differ.
 
 mod generator;
 mod side;
@@ -55,52 +55,55 @@ impl Both {
             );
         }
         if before == after {
-            replay(&self.model, frames, &answers, &[(0, before)])?;
+            self.model.now.set(before);
+            replay(&self.model, frames, &answers)?;
         } else {
             self.model = self.explain(frames, &answers, before, after)?;
         }
         Ok(answers)
     }
 
-    /// The clock ticked between the packets of a batch, or in the middle of one, before or after it looked.
+    /// The clock ticked between two packets of a batch, or while one was under way.
     fn explain(&self, frames: &[Vec<u8>], answers: &[Answer], from: u32, to: u32) -> Result<Model> {
         let slots: Vec<_> = self.kernel.connections()?.iter().map(connection).collect();
-        let tried = |times: &[(usize, u32)]| {
+        let backends = self.kernel.backends()?;
+        // With these ticks: whether they explain what the kernel did, and how often the clock was read.
+        let tried = |ticks: &[(u32, u32)]| {
             let model = self.model.copy();
-            let same = replay(&model, frames, answers, times).is_ok()
-                && model
-                    .slots()
-                    .iter()
-                    .map(connection)
-                    .eq(slots.iter().cloned());
-            same.then_some(model)
+            model.now.set(from);
+            model.ticks.replace(ticks.to_vec());
+            let same = replay(&model, frames, answers).is_ok()
+                && model.slots().iter().map(connection).eq(slots.iter().cloned())
+                && backends.starts_with(&model.backends_now());
+            model.ticks.take();
+            model.now.set(to);
+            (same.then_some(model.copy()), model.reads.get())
         };
-        let places = 0..=frames.len();
-        let once = places.clone().find_map(|at| tried(&[(0, from), (at, to)]));
+        let (none, reads) = tried(&[]);
+        if let Some(model) = none {
+            return Ok(model);
+        }
+        let once = (0..=reads).find_map(|at| tried(&[(at, to)]).0);
         if let Some(model) = once {
             return Ok(model);
         }
-        // Ticks came one by one.
-        for between in 1..to.wrapping_sub(from).min(4) {
-            for first in places.clone() {
-                for second in first..=frames.len() {
-                    let times = [(0, from), (first, from.wrapping_add(between)), (second, to)];
-                    if let Some(model) = tried(&times) {
-                        return Ok(model);
-                    }
+        // Two ticks, each by itself.
+        for between in 1..to.wrapping_sub(from).min(3) {
+            for first in 0..=reads {
+                let middle = (first, from.wrapping_add(between));
+                let second = (first + 1..=reads).find_map(|at| tried(&[middle, (at, to)]).0);
+                if let Some(model) = second {
+                    return Ok(model);
                 }
             }
         }
         // What differs, if it is in the answers.
-        replay(&self.model.copy(), frames, answers, &[(0, from)])?;
         let model = self.model.copy();
-        replay(&model, frames, answers, &[(0, from)])?;
-        let pairs = model.slots();
-        let differs = pairs
-            .iter()
-            .zip(&slots)
-            .position(|(a, b)| connection(a) != *b);
-        bail!("no time between {from} and {to} explains slot {differs:?}: kernel {slots:x?}")
+        model.now.set(from);
+        replay(&model, frames, answers)?;
+        let ours = model.slots();
+        let differs = ours.iter().map(connection).zip(&slots).find(|(a, b)| a != *b);
+        bail!("no time from {from} to {to} explains (model, kernel): {differs:x?}")
     }
 
     /// All that is remembered becomes that many seconds older.
@@ -197,17 +200,9 @@ impl Both {
     }
 }
 
-/// The model must answer the frames as the kernel did; at each of the `times` its clock is set, before the frame of that number.
-fn replay(
-    model: &Model,
-    frames: &[Vec<u8>],
-    answers: &[Answer],
-    times: &[(usize, u32)],
-) -> Result<()> {
+/// The model must answer the frames as the kernel did.
+fn replay(model: &Model, frames: &[Vec<u8>], answers: &[Answer]) -> Result<()> {
     for (number, (frame, (verdict, out))) in frames.iter().zip(answers).enumerate() {
-        for (_, time) in times.iter().filter(|(at, _)| *at == number) {
-            model.now.set(*time);
-        }
         let mut expected = frame.clone();
         let expected = (model.receive(&mut expected), expected);
         ensure!(
@@ -216,9 +211,6 @@ fn replay(
             expected.0,
             expected.1
         );
-    }
-    for (_, time) in times {
-        model.now.set(*time);
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use crate::packets::*;
 pub fn every_reason_has_a_packet(make: &Make) {
     for reason in Reason::ALL {
         for cast in casts() {
+            println!("{}, IPv6: {}", reason.name(), cast.is_v6());
             show(make, &cast, *reason);
         }
     }

@@ -137,8 +137,8 @@ impl Surroundings for Model {
 
 /// Room in front of a frame with most of it taken for metadata.
 const CRAMPED: usize = 256 - METADATA;
-/// The most that the kernel allows: a multiple of 4 below 256 (net/core/filter.c, `xdp_metalen_invalid`).
-const METADATA: usize = 252;
+/// Nearly the most that the kernel allows: the driver's own 40 bytes must fit beside it (include/net/xdp.h, `xdp_metalen_invalid`).
+const METADATA: usize = 200;
 
 /// The scenarios take no errors; what fails here is the kernel's refusal, not the program's answer.
 #[track_caller]
