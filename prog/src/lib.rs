@@ -8,6 +8,7 @@
 pub mod abi;
 pub mod balance;
 pub mod checksum;
+pub mod claim;
 pub mod counters;
 pub mod family;
 pub mod flow;
@@ -27,6 +28,7 @@ pub mod reset;
 pub mod rewrite;
 pub mod route;
 pub mod service;
+pub mod slot;
 pub mod state;
 pub mod too_big;
 pub mod tunnel;

@@ -73,7 +73,11 @@ impl Both {
             model.now.set(from);
             model.ticks.replace(ticks.to_vec());
             let same = replay(&model, frames, answers).is_ok()
-                && model.slots().iter().map(connection).eq(slots.iter().cloned())
+                && model
+                    .slots()
+                    .iter()
+                    .map(connection)
+                    .eq(slots.iter().cloned())
                 && backends.starts_with(&model.backends_now());
             model.ticks.take();
             model.now.set(to);
@@ -102,7 +106,11 @@ impl Both {
         model.now.set(from);
         replay(&model, frames, answers)?;
         let ours = model.slots();
-        let differs = ours.iter().map(connection).zip(&slots).find(|(a, b)| a != *b);
+        let differs = ours
+            .iter()
+            .map(connection)
+            .zip(&slots)
+            .find(|(a, b)| a != *b);
         bail!("no time from {from} to {to} explains (model, kernel): {differs:x?}")
     }
 
