@@ -12,6 +12,8 @@ use xdplb_tests::balancer::{self, Balancer};
 use xdplb_tests::client::Connection;
 use xdplb_tests::objects;
 use xdplb_tests::run::{self, Output};
+use xdplb_tests::services::Config;
+use xdplb_tests::through::{Kind, Servers, connections, datagrams, services, suit};
 use xdplb_tests::topology::{Mode, Plan, Topology};
 
 use crate::leftovers;
@@ -33,6 +35,7 @@ pub fn check(mode: Mode) -> Result<()> {
     for checksums in [Checksums::Deferred, Checksums::Computed] {
         leftovers::none(|| forward(mode, checksums)).with_context(|| format!("{checksums:?}"))?;
     }
+    leftovers::none(|| every_kind(mode)).context("every kind of service")?;
     leftovers::none(|| pinned(mode)).context("with --pin")?;
     leftovers::none(|| without_perfmon(mode)).context("without CAP_PERFMON")
 }
@@ -91,6 +94,27 @@ fn forward(mode: Mode, checksums: Checksums) -> Result<()> {
     ensure!(!stats.is_empty(), "stats says nothing");
     for connection in connections {
         connection.close()?;
+    }
+    let output = balancer.stop(Signal::SIGTERM)?;
+    ensure!(output.code == Some(0), "{output:?}");
+    topology.check_checksums()?;
+    topology.check_nothing_left()
+}
+
+/// Each mode in each family and protocol, to both servers and back.
+fn every_kind(mode: Mode) -> Result<()> {
+    let topology = Topology::build(Plan::dual())?;
+    topology.hold_vip()?;
+    let _servers = Servers::start(&topology, &Kind::ALL)?;
+    let _stub = topology.stub(mode)?;
+    let config = Config::of(services(&topology, &Kind::ALL, &[0, 1]));
+    let balancer = Balancer::start_file(&topology, mode, &config)?;
+    for kind in Kind::ALL {
+        suit(&topology, kind, mode)?;
+        for family in kind.families() {
+            connections(&topology, kind, *family, 2, &LENGTHS)?;
+            datagrams(&topology, kind, *family, 2, &[0, 1, 2, 1400])?;
+        }
     }
     let output = balancer.stop(Signal::SIGTERM)?;
     ensure!(output.code == Some(0), "{output:?}");
