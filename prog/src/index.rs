@@ -70,7 +70,7 @@ impl Hash {
     /// The place in its bucket where it is put if that is free: nearly always, so that it is found at the first glance.
     #[inline(always)]
     fn seat(self) -> u32 {
-        opaque((self.0 >> 40 & 0xffff) * BUCKET as u64 >> 16) as u32
+        opaque(((self.0 >> 40 & 0xffff) * BUCKET as u64) >> 16) as u32
     }
     /// Seven bits, 1 to 127.
     #[inline(always)]
@@ -412,7 +412,7 @@ impl Places {
         }
         let bit = self.0 & self.0.wrapping_neg();
         let sixteenths = Self::BY_SHIFT >> (4 * Self::shift(bit)) & 0xf;
-        Some(opaque(sixteenths * BUCKET as u64 >> 4) as u32)
+        Some(opaque((sixteenths * BUCKET as u64) >> 4) as u32)
     }
 
     /// The others.

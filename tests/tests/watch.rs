@@ -62,8 +62,11 @@ fn running(topology: &Topology) -> Result<Box<Running>> {
     })
 }
 
+/// The entries of maps, by their names.
+type Contents = BTreeMap<String, Vec<(Vec<u8>, Vec<u8>)>>;
+
 /// All that its maps hold, by their names.
-fn contents(topology: &Topology) -> Result<BTreeMap<String, Vec<(Vec<u8>, Vec<u8>)>>> {
+fn contents(topology: &Topology) -> Result<Contents> {
     let running = running(topology)?;
     let maps = MAPS.iter().map(|shared| shared.name);
     let mut contents = BTreeMap::new();
