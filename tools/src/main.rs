@@ -52,7 +52,7 @@ enum Task {
     /// Measure what the README reports: a packet, a start, requests a second, linking and loading beside libbpf
     Bench {
         /// Only this table
-        #[arg(value_parser = ["packets", "tables", "start", "http", "toolchain"])]
+        #[arg(value_parser = ["packets", "modes", "tables", "start", "http", "toolchain"])]
         part: Option<String>,
     },
     /// The static binary on other kernels: 5.10, 6.1, 6.12, newest; each fetched once, booted with nothing else in it

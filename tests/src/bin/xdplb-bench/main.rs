@@ -5,7 +5,9 @@
 //! Everything happens in namespaces without names, which go with this process. Figures to be compared are measured by
 //! turns in one run, and what is printed of each is the median.
 
+mod configured;
 mod figures;
+mod modes;
 mod packets;
 mod restore;
 mod start;
@@ -21,7 +23,7 @@ use xdplb_tests::balancer;
 use xdplb_tests::netns::Netns;
 
 /// The tables, in the order in which they are printed.
-const PARTS: [&str; 5] = ["packets", "tables", "start", "http", "toolchain"];
+const PARTS: [&str; 6] = ["packets", "modes", "tables", "start", "http", "toolchain"];
 
 fn main() -> ExitCode {
     match bench() {
@@ -58,6 +60,7 @@ fn bench() -> Result<()> {
     for name in PARTS.into_iter().filter(wanted) {
         let table = match name {
             "packets" => Netns::new("lb")?.run(|| packets::report(&twin))?,
+            "modes" => Netns::new("lb")?.run(modes::report)?,
             "tables" => tables::report()?,
             "start" => start::report(&binary)?,
             "http" => through::report(&limit)?,

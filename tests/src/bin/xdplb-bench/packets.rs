@@ -7,7 +7,7 @@ use xdplb_loader::kernel::{Program, TestRun, Update};
 use xdplb_loader::load::{LoadOptions, Loaded, load};
 use xdplb_loader::object::Spec;
 use xdplb_prog::abi::{Be32, Mac};
-use xdplb_prog::counters::Reason;
+use xdplb_prog::counters::{Reason, Verdict};
 use xdplb_prog::model::Tables;
 use xdplb_prog::model_tables::{TestBackend, TestService};
 use xdplb_prog::world::Settings;
@@ -16,10 +16,12 @@ use xdplb_tests::packets;
 use xdplb_tests::program::OnKernel;
 
 use crate::figures::{Goal, Table, by_turns, median, verdict};
-use crate::restore::{Flow, HEADERS, Measured, STRIDE, empty};
+use crate::restore::{Flow, Measured, Restored, STRIDE, empty};
 
 /// Room for connections, the loader's default.
 const SLOTS: u32 = 65_536;
+/// Ethernet, IPv4, TCP, none with options.
+const HEADERS: usize = 54;
 /// Frames of these lengths.
 const LENGTHS: [usize; 2] = [64, 1500];
 /// How often each is measured.
@@ -65,6 +67,17 @@ fn only(loaded: &Loaded) -> Result<&Program> {
 /// A payload that makes the frame so long.
 fn filler(length: usize) -> Vec<u8> {
     vec![0x55; length - HEADERS]
+}
+
+/// A packet that is restored before each run.
+fn restored(frame: &[u8], flow: Flow) -> Restored {
+    Restored {
+        frame: frame.to_vec(),
+        headers: HEADERS,
+        flow,
+        in_front: 0,
+        verdict: Verdict::Tx,
+    }
 }
 
 fn request(flags: &'static str, length: usize) -> Tcp {
@@ -161,7 +174,7 @@ fn known_flows(object: &[u8], empty: &Program, base: f64) -> Result<[Vec<[f64; 2
         (ours, &answers),
     ] {
         for packet in packets {
-            let measured = Measured::new(program.as_fd(), packet, Flow::Same)?;
+            let measured = Measured::new(program.as_fd(), &restored(packet, Flow::Same))?;
             let touched = measured.run(1)? != *packet;
             ensure!(all.len() < 2 || touched, "an untouched packet");
             all.push(measured);
@@ -191,14 +204,14 @@ fn known_flows(object: &[u8], empty: &Program, base: f64) -> Result<[Vec<[f64; 2
 /// tables of its own.
 fn new_flows(empty: &Program, base: f64) -> Result<[Vec<[f64; 2]>; 2]> {
     let packets = LENGTHS.map(|length| request("S", length).frame());
-    let alone = Measured::new(empty.as_fd(), &packets[0], Flow::New)?;
+    let alone = Measured::new(empty.as_fd(), &restored(&packets[0], Flow::New))?;
     let (mut room, mut full) = (Vec::new(), Vec::new());
     for _ in 0..NEW_ROUNDS {
         let (mut with_room, mut when_full) = ([0.0; 2], [0.0; 2]);
         for (length, packet) in packets.iter().enumerate() {
             let balancer = balancer()?;
             let program = &balancer.program()?.program;
-            let measured = Measured::new(program.as_fd(), packet, Flow::New)?;
+            let measured = Measured::new(program.as_fd(), &restored(packet, Flow::New))?;
             let restoring = alone.time(STRIDES)?;
             with_room[length] = measured.time(15)? - restoring + base;
             measured.run(2 * STRIDE)?;
@@ -227,7 +240,7 @@ fn new_flows(empty: &Program, base: f64) -> Result<[Vec<[f64; 2]>; 2]> {
 
 /// All rows; the first is the empty program's.
 fn rows(object: &[u8]) -> Result<Vec<Row>> {
-    let empty = empty()?;
+    let empty = empty(Verdict::Tx)?;
     let base = loop_cost(&empty)?;
     let [twin_request, twin_answer, known, answer] = known_flows(object, &empty, base)?;
     let [room, full] = new_flows(&empty, base)?;

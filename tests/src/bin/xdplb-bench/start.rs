@@ -99,7 +99,7 @@ fn parts(topology: &Topology) -> Result<[f64; 4]> {
         loading.saturating_sub(program.elapsed),
         program.elapsed,
         attach(&program.program)?,
-        attach(&restore::empty()?)?,
+        attach(&restore::empty(xdplb_prog::counters::Verdict::Tx)?)?,
     ];
     Ok(parts.map(|part| part.as_secs_f64() * 1e3))
 }
