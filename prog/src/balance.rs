@@ -419,9 +419,10 @@ fn packet<F: Family, T: Transport, W: World>(
     let frame = world.frame();
     let bytes = world.length(&frame);
     let packet = parse::<F, T>(&frame, l3, l4, bytes)?;
-    let (hop, reason) = match given {
+    let (hop, mac, reason) = match given {
         Given::Backend(backend) => {
-            return direct(world, &frame, &packet, backend, Reason::Stateless, bytes);
+            let mac = route::to_backend(world, backend);
+            return direct(world, &frame, &packet, (backend, mac), Reason::Stateless, bytes);
         }
         Given::Slot(slot) => {
             let slot = Slot::of(world, slot).ok_or(Reason::Contended)?;
@@ -430,7 +431,8 @@ fn packet<F: Family, T: Transport, W: World>(
                 direction: Direction::Request,
             };
             let hop = flow::hop::<F, W>(world, &found).ok_or(Reason::Contended)?;
-            (hop, Reason::Opened)
+            let mac = route::to_backend(world, hop.backend);
+            (hop, mac, Reason::Opened)
         }
         Given::Nothing => {
             trace(world, Line::Headers, l3, F::V6);
@@ -440,36 +442,40 @@ fn packet<F: Family, T: Transport, W: World>(
                 told(world, Tell::Unknown, 0);
                 return Ok(Step::New);
             };
-            let asks_anew = opens(T::flags(packet.header));
-            let goes_on = goes_on(world, &hop, asks_anew);
-            if !goes_on || hop.is_tunnelled() {
-                keep(world, &packet, hash, bytes);
-            }
             let (reason, tell) = match hop.direction {
                 Direction::Request => (Reason::Forwarded, Tell::Request),
                 Direction::Reply => (Reason::Replied, Tell::Reply),
             };
             told(world, tell, u64::from(hop.slot.index));
-            if !goes_on {
-                return Ok(interrupted(world, &hop, asks_anew));
+            let asks_anew = opens(T::flags(packet.header));
+            let next = next(world, &hop, asks_anew);
+            if next.is_none() || hop.is_tunnelled() {
+                keep(world, &packet, hash, bytes);
             }
-            (hop, reason)
+            let Some(mac) = next else {
+                return Ok(interrupted(world, &hop, asks_anew));
+            };
+            (hop, mac, reason)
         }
     };
-    send(world, &frame, &packet, &hop, reason, bytes)
+    send(world, &frame, &packet, &hop, mac, reason, bytes)
 }
 
-/// Whether a flow's backend still is there for its packets. A drained one is there for all but a connection that opens
-/// anew with the addresses and ports of a closed one.
+/// The Ethernet address to which a packet of a known flow goes, 0 where none is known or a tunnel's is wanted; None if the flow's
+/// backend is not there for it. A drained one is there for all but a connection that opens anew with the addresses and ports of a closed one.
 #[inline(always)]
-fn goes_on<W: World>(world: &W, hop: &Hop, asks_anew: bool) -> bool {
+fn next<W: World>(world: &W, hop: &Hop, asks_anew: bool) -> Option<u64> {
     if hop.direction == Direction::Reply {
-        return true;
+        return Some(route::to_client(world, hop));
     }
-    let Some(backend) = service::up(world, hop.backend) else {
-        return false;
-    };
-    !(asks_anew && State::closed(hop.state) && backend.flags & backend::DRAINING != 0)
+    let backend = service::up(world, hop.backend)?;
+    if asks_anew && State::closed(hop.state) && backend.flags & backend::DRAINING != 0 {
+        return None;
+    }
+    if hop.is_tunnelled() {
+        return Some(0);
+    }
+    Some(route::to_this_backend(world, hop.backend, backend))
 }
 
 /// A client's packet whose flow cannot go on to its backend: a NAT'ed TCP connection that is under way ends, anything else
@@ -526,6 +532,7 @@ fn send<F: Family, T: Transport, W: World>(
     frame: &Frame<'_>,
     packet: &Packet<'_, F, T>,
     hop: &Hop,
+    mac: u64,
     reason: Reason,
     bytes: u64,
 ) -> Result<Step, Reason> {
@@ -541,12 +548,8 @@ fn send<F: Family, T: Transport, W: World>(
         return Ok(Step::Tunnel(hop.backend, reason));
     }
     if one_way == State::DIRECT {
-        return direct(world, frame, packet, hop.backend, reason, bytes);
+        return direct(world, frame, packet, (hop.backend, mac), reason, bytes);
     }
-    let mac = match hop.direction {
-        Direction::Request => route::to_backend(world, hop.backend),
-        Direction::Reply => route::to_client(world, hop),
-    };
     if mac == 0 {
         return Err(Reason::NoRoute);
     }
@@ -570,11 +573,10 @@ fn direct<F: Family, T: Transport, W: World>(
     world: &W,
     frame: &Frame<'_>,
     packet: &Packet<'_, F, T>,
-    backend: u32,
+    (backend, mac): (u32, u64),
     reason: Reason,
     bytes: u64,
 ) -> Result<Step, Reason> {
-    let mac = route::to_backend(world, backend);
     if mac == 0 {
         return Err(Reason::NoRoute);
     }
