@@ -1,6 +1,6 @@
 //! The balancer: parse, classify, pick, rewrite, transmit.
 
-use crate::abi::{Be16, Direction, FlowKey, MacWords, Seen, backend, protocol};
+use crate::abi::{Be16, Direction, MacWords, Seen, backend, protocol};
 use crate::counters::{Reason, Verdict};
 use crate::family::{Family, V4, V6};
 use crate::flow::{self, Hop, Slot};
@@ -42,12 +42,15 @@ fn forward<W: World>(world: &W, frame: &Frame<'_>, bytes: u64) -> Result<Reason,
     if step == Step::New {
         // pick
         let answer = if place.is_icmp() {
-            world.direct()
+            world.concerned()
         } else {
             world.open()
         };
         step = match Answer::decode(answer) {
             Answer::Slot(slot) => Step::decode(go(world, place, Given::Slot(slot))),
+            Answer::Known(slot, direction) => {
+                Step::decode(go(world, place, Given::Known(slot, direction)))
+            }
             Answer::Direct(backend) => Step::decode(go(world, place, Given::Backend(backend))),
             Answer::Tunnel(backend) if place.is_icmp() => {
                 Step::Tunnel(backend, Reason::ErrorToBackend)
@@ -147,6 +150,8 @@ pub enum Given {
     Slot(u32),
     /// It has no record and goes to that backend directly.
     Backend(u32),
+    /// An ICMP error about the flow in that slot, whose packets that way are as its answer to the quoted one would be.
+    Known(u32, Direction),
 }
 
 impl Given {
@@ -157,15 +162,20 @@ impl Given {
             Self::Nothing => 0,
             Self::Slot(slot) => 1 << 32 | slot as u64,
             Self::Backend(backend) => 2 << 32 | backend as u64,
+            Self::Known(slot, Direction::Request) => 3 << 32 | slot as u64,
+            Self::Known(slot, Direction::Reply) => 4 << 32 | slot as u64,
         }
     }
     /// The opposite.
     #[inline(always)]
     pub const fn decode(number: u64) -> Self {
+        let low = number as u32;
         match number >> 32 {
             0 => Self::Nothing,
-            1 => Self::Slot(number as u32),
-            _ => Self::Backend(number as u32),
+            1 => Self::Slot(low),
+            2 => Self::Backend(low),
+            3 => Self::Known(low, Direction::Request),
+            _ => Self::Known(low, Direction::Reply),
         }
     }
 }
@@ -434,10 +444,11 @@ fn packet<F: Family, T: Transport, W: World>(
             let mac = route::to_backend(world, hop.backend);
             (hop, mac, Reason::Opened)
         }
+        Given::Known(..) => return Err(Reason::Contended),
         Given::Nothing => {
             trace(world, Line::Headers, l3, F::V6);
             let hash = Hash::of::<F>(&packet.key, world.seed());
-            let Some(hop) = known::<F, W>(world, &packet.key, hash) else {
+            let Some(hop) = flow::find::<F, W>(world, &packet.key, hash) else {
                 keep(world, &packet, hash, bytes);
                 told(world, Tell::Unknown, 0);
                 return Ok(Step::New);
@@ -490,12 +501,6 @@ fn interrupted<W: World>(world: &W, hop: &Hop, asks_anew: bool) -> Step {
     } else {
         Step::Reset(Reason::BackendDown, Reason::NoBackend)
     }
-}
-
-/// The next hop of a packet of a known flow.
-#[inline(always)]
-fn known<F: Family, W: World>(world: &W, key: &FlowKey, hash: Hash) -> Option<Hop> {
-    flow::hop::<F, W>(world, &flow::find::<F, W>(world, key, hash)?)
 }
 
 /// Puts the packet where functions of their own find it.

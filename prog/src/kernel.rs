@@ -224,8 +224,8 @@ impl World for Kernel {
         xdplb_open()
     }
     #[inline(always)]
-    fn direct(&self) -> u64 {
-        xdplb_direct()
+    fn concerned(&self) -> u64 {
+        xdplb_concerned()
     }
     #[inline(always)]
     fn route_backend(&self, index: u32) -> u64 {
