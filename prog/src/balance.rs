@@ -1,6 +1,6 @@
 //! The balancer: parse, classify, pick, rewrite, transmit.
 
-use crate::abi::{Be16, Direction, FlowKey, MacWords, Seen, backend, protocol};
+use crate::abi::{Be16, Direction, MacWords, Seen, backend, protocol};
 use crate::counters::{Reason, Verdict};
 use crate::family::{Family, V4, V6};
 use crate::flow::{self, Hop, Slot};
@@ -42,12 +42,15 @@ fn forward<W: World>(world: &W, frame: &Frame<'_>, bytes: u64) -> Result<Reason,
     if step == Step::New {
         // pick
         let answer = if place.is_icmp() {
-            world.direct()
+            world.concerned()
         } else {
             world.open()
         };
         step = match Answer::decode(answer) {
             Answer::Slot(slot) => Step::decode(go(world, place, Given::Slot(slot))),
+            Answer::Known(slot, direction) => {
+                Step::decode(go(world, place, Given::Known(slot, direction)))
+            }
             Answer::Direct(backend) => Step::decode(go(world, place, Given::Backend(backend))),
             Answer::Tunnel(backend) if place.is_icmp() => {
                 Step::Tunnel(backend, Reason::ErrorToBackend)
@@ -147,6 +150,8 @@ pub enum Given {
     Slot(u32),
     /// It has no record and goes to that backend directly.
     Backend(u32),
+    /// An ICMP error about the flow in that slot, whose packets that way are as its answer to the quoted one would be.
+    Known(u32, Direction),
 }
 
 impl Given {
@@ -157,15 +162,20 @@ impl Given {
             Self::Nothing => 0,
             Self::Slot(slot) => 1 << 32 | slot as u64,
             Self::Backend(backend) => 2 << 32 | backend as u64,
+            Self::Known(slot, Direction::Request) => 3 << 32 | slot as u64,
+            Self::Known(slot, Direction::Reply) => 4 << 32 | slot as u64,
         }
     }
     /// The opposite.
     #[inline(always)]
     pub const fn decode(number: u64) -> Self {
+        let low = number as u32;
         match number >> 32 {
             0 => Self::Nothing,
-            1 => Self::Slot(number as u32),
-            _ => Self::Backend(number as u32),
+            1 => Self::Slot(low),
+            2 => Self::Backend(low),
+            3 => Self::Known(low, Direction::Request),
+            _ => Self::Known(low, Direction::Reply),
         }
     }
 }
@@ -419,9 +429,10 @@ fn packet<F: Family, T: Transport, W: World>(
     let frame = world.frame();
     let bytes = world.length(&frame);
     let packet = parse::<F, T>(&frame, l3, l4, bytes)?;
-    let (hop, reason) = match given {
+    let (hop, mac, reason) = match given {
         Given::Backend(backend) => {
-            return direct(world, &frame, &packet, backend, Reason::Stateless, bytes);
+            let mac = route::to_backend(world, backend);
+            return direct(world, &frame, &packet, (backend, mac), Reason::Stateless, bytes);
         }
         Given::Slot(slot) => {
             let slot = Slot::of(world, slot).ok_or(Reason::Contended)?;
@@ -430,46 +441,52 @@ fn packet<F: Family, T: Transport, W: World>(
                 direction: Direction::Request,
             };
             let hop = flow::hop::<F, W>(world, &found).ok_or(Reason::Contended)?;
-            (hop, Reason::Opened)
+            let mac = route::to_backend(world, hop.backend);
+            (hop, mac, Reason::Opened)
         }
+        Given::Known(..) => return Err(Reason::Contended),
         Given::Nothing => {
             trace(world, Line::Headers, l3, F::V6);
             let hash = Hash::of::<F>(&packet.key, world.seed());
-            let Some(hop) = known::<F, W>(world, &packet.key, hash) else {
+            let Some(hop) = flow::find::<F, W>(world, &packet.key, hash) else {
                 keep(world, &packet, hash, bytes);
                 told(world, Tell::Unknown, 0);
                 return Ok(Step::New);
             };
-            let asks_anew = opens(T::flags(packet.header));
-            let goes_on = goes_on(world, &hop, asks_anew);
-            if !goes_on || hop.is_tunnelled() {
-                keep(world, &packet, hash, bytes);
-            }
             let (reason, tell) = match hop.direction {
                 Direction::Request => (Reason::Forwarded, Tell::Request),
                 Direction::Reply => (Reason::Replied, Tell::Reply),
             };
             told(world, tell, u64::from(hop.slot.index));
-            if !goes_on {
-                return Ok(interrupted(world, &hop, asks_anew));
+            let asks_anew = opens(T::flags(packet.header));
+            let next = next(world, &hop, asks_anew);
+            if next.is_none() || hop.is_tunnelled() {
+                keep(world, &packet, hash, bytes);
             }
-            (hop, reason)
+            let Some(mac) = next else {
+                return Ok(interrupted(world, &hop, asks_anew));
+            };
+            (hop, mac, reason)
         }
     };
-    send(world, &frame, &packet, &hop, reason, bytes)
+    send(world, &frame, &packet, &hop, mac, reason, bytes)
 }
 
-/// Whether a flow's backend still is there for its packets. A drained one is there for all but a connection that opens
-/// anew with the addresses and ports of a closed one.
+/// The Ethernet address to which a packet of a known flow goes, 0 where none is known or a tunnel's is wanted; None if the flow's
+/// backend is not there for it. A drained one is there for all but a connection that opens anew with the addresses and ports of a closed one.
 #[inline(always)]
-fn goes_on<W: World>(world: &W, hop: &Hop, asks_anew: bool) -> bool {
+fn next<W: World>(world: &W, hop: &Hop, asks_anew: bool) -> Option<u64> {
     if hop.direction == Direction::Reply {
-        return true;
+        return Some(route::to_client(world, hop));
     }
-    let Some(backend) = service::up(world, hop.backend) else {
-        return false;
-    };
-    !(asks_anew && State::closed(hop.state) && backend.flags & backend::DRAINING != 0)
+    let backend = service::up(world, hop.backend)?;
+    if asks_anew && State::closed(hop.state) && backend.flags & backend::DRAINING != 0 {
+        return None;
+    }
+    if hop.is_tunnelled() {
+        return Some(0);
+    }
+    Some(route::to_this_backend(world, hop.backend, backend))
 }
 
 /// A client's packet whose flow cannot go on to its backend: a NAT'ed TCP connection that is under way ends, anything else
@@ -484,12 +501,6 @@ fn interrupted<W: World>(world: &W, hop: &Hop, asks_anew: bool) -> Step {
     } else {
         Step::Reset(Reason::BackendDown, Reason::NoBackend)
     }
-}
-
-/// The next hop of a packet of a known flow.
-#[inline(always)]
-fn known<F: Family, W: World>(world: &W, key: &FlowKey, hash: Hash) -> Option<Hop> {
-    flow::hop::<F, W>(world, &flow::find::<F, W>(world, key, hash)?)
 }
 
 /// Puts the packet where functions of their own find it.
@@ -526,6 +537,7 @@ fn send<F: Family, T: Transport, W: World>(
     frame: &Frame<'_>,
     packet: &Packet<'_, F, T>,
     hop: &Hop,
+    mac: u64,
     reason: Reason,
     bytes: u64,
 ) -> Result<Step, Reason> {
@@ -541,12 +553,8 @@ fn send<F: Family, T: Transport, W: World>(
         return Ok(Step::Tunnel(hop.backend, reason));
     }
     if one_way == State::DIRECT {
-        return direct(world, frame, packet, hop.backend, reason, bytes);
+        return direct(world, frame, packet, (hop.backend, mac), reason, bytes);
     }
-    let mac = match hop.direction {
-        Direction::Request => route::to_backend(world, hop.backend),
-        Direction::Reply => route::to_client(world, hop),
-    };
     if mac == 0 {
         return Err(Reason::NoRoute);
     }
@@ -570,11 +578,10 @@ fn direct<F: Family, T: Transport, W: World>(
     world: &W,
     frame: &Frame<'_>,
     packet: &Packet<'_, F, T>,
-    backend: u32,
+    (backend, mac): (u32, u64),
     reason: Reason,
     bytes: u64,
 ) -> Result<Step, Reason> {
-    let mac = route::to_backend(world, backend);
     if mac == 0 {
         return Err(Reason::NoRoute);
     }

@@ -30,14 +30,20 @@ use crate::world::{Limit, World};
 /// Ports that are tried before anybody's is taken.
 const FEW: u32 = 8;
 
-/// The complete record that a packet belongs to.
+/// The next hop of a packet of a known flow.
 #[inline(always)]
-pub fn find<F: Family, W: World>(world: &W, key: &FlowKey, hash: Hash) -> Option<Found> {
-    index::glance::<F, W>(world, key, hash).or_else(|| index::seek(world, key, hash, index::NONE))
+pub fn find<F: Family, W: World>(world: &W, key: &FlowKey, hash: Hash) -> Option<Hop> {
+    let usual = index::glance(world, hash).and_then(|found| hop::<F, W>(world, &found));
+    match usual.filter(|hop| hop.is_of::<F>(key)) {
+        Some(hop) => Some(hop),
+        None => hop::<F, W>(world, &index::seek(world, key, hash, index::NONE)?),
+    }
 }
 
 /// What a packet of a known flow becomes.
 pub struct Hop {
+    /// Its flow as the sender sees it.
+    pub came: FlowKey,
     /// Its flow as the receiver shall see it. NAT only.
     pub key: FlowKey,
     /// The backend.
@@ -55,6 +61,16 @@ pub struct Hop {
 }
 
 impl Hop {
+    /// Whether its packets look like that.
+    #[inline(always)]
+    fn is_of<F: Family>(&self, key: &FlowKey) -> bool {
+        let came = &self.came;
+        came.ports.word() == key.ports.word()
+            && came.kind == key.kind
+            && F::same(came.saddr, key.saddr)
+            && F::same(came.daddr, key.daddr)
+    }
+
     /// Whether its packets go into others.
     #[inline(always)]
     pub fn is_tunnelled(&self) -> bool {
@@ -86,17 +102,21 @@ pub fn hop<F: Family, W: World>(world: &W, found: &Found) -> Option<Hop> {
     let generation = slot.generation();
     let (request, reply) = (slot.request_ports(), slot.reply_ports());
     let (client, vip, target) = (slot.client(), slot.vip(), slot.target());
-    let (saddr, daddr, ports) = match direction {
-        Direction::Request => (F::balancer(world), target, reply),
-        Direction::Reply => (vip, client, request),
+    let (balancer, kind) = (F::balancer(world), slot.kind());
+    let key = |saddr, daddr, ports| FlowKey {
+        saddr,
+        daddr,
+        ports,
+        kind,
+    };
+    let (request, reply) = (key(client, vip, request), key(target, balancer, reply));
+    let (came, leaves) = match direction {
+        Direction::Request => (request, reply.reversed()),
+        Direction::Reply => (reply, request.reversed()),
     };
     let hop = Hop {
-        key: FlowKey {
-            saddr,
-            daddr,
-            ports: Ports::new(ports.destination, ports.source),
-            kind: slot.kind(),
-        },
+        came,
+        key: leaves,
         backend: slot.backend(),
         client_mac: slot.client_mac(),
         state: slot.state(),

@@ -14,12 +14,11 @@ use crate::balance::{Given, Step};
 use crate::checksum::Change;
 use crate::counters::Reason;
 use crate::family::{Family, HOPS, addresses};
-use crate::flow::{self, Hop};
-use crate::index::{self, Found, Hash};
+use crate::flow::{self, Hop, Slot};
+use crate::index::Found;
 use crate::packet::{
     Checksum, Ethernet, Frame, Icmp, PortsHeader, checksum_at, l3_bounded, l4_bounded,
 };
-use crate::state::State;
 use crate::watch::{Tell, told};
 use crate::world::World;
 use crate::{rewrite, route};
@@ -58,7 +57,6 @@ struct Message<'a, F: Family> {
 }
 
 impl<'a, F: Family> Message<'a, F> {
-    /// Reads it. Twice where something is called in between: what would be kept over the call is more than the stack has room for.
     #[inline(always)]
     fn read<W: World>(world: &'a W, l3: usize, l4: usize) -> Result<Self, Reason> {
         let frame = world.frame();
@@ -92,18 +90,19 @@ fn message<F: Family, W: World>(
     given: Given,
 ) -> Result<Step, Reason> {
     let message = Message::<F>::read(world, l3, l4)?;
-    if let Given::Backend(backend) = given {
-        return pass_on(world, &message, backend);
-    }
     let kind = message.icmp.kind.get();
-    if kind == F::ECHO {
-        return echo(world, &message);
+    match given {
+        Given::Backend(backend) => pass_on(world, &message, backend),
+        Given::Known(slot, direction) => {
+            let slot = Slot::of(world, slot).ok_or(Reason::OtherIcmp)?;
+            let found = Found { slot, direction };
+            let hop = flow::hop::<F, W>(world, &found).ok_or(Reason::OtherIcmp)?;
+            translate(world, &message, &hop)
+        }
+        Given::Nothing | Given::Slot(_) if kind == F::ECHO => echo(world, &message),
+        Given::Nothing | Given::Slot(_) if F::is_error(kind) => error(world, &message),
+        Given::Nothing | Given::Slot(_) => Err(Reason::OtherIcmp),
     }
-    if !F::is_error(kind) {
-        return Err(Reason::OtherIcmp);
-    }
-    let found = flow_of(world, &message)?;
-    error::<F, W>(world, l3, l4, found)
 }
 
 /// Answers an echo request, if it is to an address that has a service.
@@ -184,50 +183,16 @@ fn quoted<'a, F: Family>(message: &Message<'a, F>) -> Option<Quoted<'a, F>> {
     })
 }
 
-/// The flow that an error is about; the message is kept.
+/// Keeps an error for whoever finds out whom it concerns.
 #[inline(always)]
-fn flow_of<F: Family, W: World>(
-    world: &W,
-    message: &Message<'_, F>,
-) -> Result<Option<Found>, Reason> {
+fn error<F: Family, W: World>(world: &W, message: &Message<'_, F>) -> Result<Step, Reason> {
     let quoted = quoted(message).ok_or(Reason::OtherIcmp)?;
     // It must have come to whoever sent what it quotes.
     if !F::same(F::destination(message.ip), quoted.key.saddr) {
         return Err(Reason::OtherIcmp);
     }
-    let answer = quoted.key.reversed();
-    keep(world, message, &answer);
-    let hash = Hash::of::<F>(&answer, world.seed());
-    Ok(index::seek(world, &answer, hash, index::NONE))
-}
-
-/// Sends an error on to whom it concerns, if that is one of ours.
-#[inline(always)]
-fn error<F: Family, W: World>(
-    world: &W,
-    l3: usize,
-    l4: usize,
-    found: Option<Found>,
-) -> Result<Step, Reason> {
-    let Some(hop) = found.and_then(|found| flow::hop::<F, W>(world, &found)) else {
-        // A service that answers directly has it in another balancer's table, or in none, and the Maglev table says the
-        // backend.
-        return Ok(Step::New);
-    };
-    let tell = match hop.direction {
-        Direction::Request => Tell::Request,
-        Direction::Reply => Tell::Reply,
-    };
-    told(world, tell, u64::from(hop.slot.index));
-    if hop.state & State::TUNNEL != 0 {
-        return Ok(tunnel::<F, W>(world, hop.backend));
-    }
-    let message = Message::<F>::read(world, l3, l4)?;
-    if hop.state & State::DIRECT != 0 {
-        return pass_on(world, &message, hop.backend);
-    }
-    let quoted = quoted(&message).ok_or(Reason::OtherIcmp)?;
-    translate(world, &message, &quoted, &hop)
+    keep(world, message, &quoted.key.reversed());
+    Ok(Step::New)
 }
 
 /// To a backend that holds the service's address itself.
@@ -269,25 +234,15 @@ fn keep<F: Family, W: World>(world: &W, message: &Message<'_, F>, answer: &FlowK
     unsafe { room.write(seen) };
 }
 
-/// By tunnel: what was kept is ICMP.
-#[inline(always)]
-fn tunnel<F: Family, W: World>(world: &W, backend: u32) -> Step {
-    // SAFETY: null or this CPU's own room, which nobody else uses while a packet is under way.
-    if let Some(seen) = unsafe { world.seen().as_mut() } {
-        seen.key.kind = F::kind(F::ICMP);
-    }
-    Step::Tunnel(backend, Reason::ErrorToBackend)
-}
-
 /// Gives the error the addresses by which the other side knows the flow, outside and in what it quotes.
 #[inline(always)]
 fn translate<F: Family, W: World>(
     world: &W,
     message: &Message<'_, F>,
-    quoted: &Quoted<'_, F>,
     hop: &Hop,
 ) -> Result<Step, Reason> {
     let Message { ip, icmp, .. } = message;
+    let quoted = &quoted(message).ok_or(Reason::OtherIcmp)?;
     if F::hops(ip) <= 1 {
         return Err(Reason::TtlExpired);
     }

@@ -126,17 +126,18 @@ impl Found {
     }
 }
 
-/// The flow that has this key and lies where a flow usually does: what [`seek`] would find, but not all that it would.
+/// The flow that lies where one of that hash usually does: most probably the one that [`seek`] would find.
 #[inline(always)]
-pub fn glance<F: Family, W: World>(world: &W, key: &FlowKey, hash: Hash) -> Option<Found> {
+pub fn glance<W: World>(world: &W, hash: Hash) -> Option<Found> {
     let bucket = place(world, hash.home(world.buckets()))?;
     let entry = bucket.get(hash.seat());
     if entry.tag() != hash.tag() {
         return None;
     }
-    let (slot, direction) = (Slot::of(world, entry.slot())?, entry.direction());
-    slot.has::<F, W>(world, key, direction)
-        .then_some(Found { slot, direction })
+    Some(Found {
+        slot: Slot::of(world, entry.slot())?,
+        direction: entry.direction(),
+    })
 }
 
 /// The flow whose record, in whatever state, has this key, but for the one in slot `except`.

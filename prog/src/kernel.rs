@@ -6,7 +6,7 @@ mod trace;
 
 use functions::*;
 use xdplb_prog::abi::{
-    Addr, Backend, Be16, Be32, Block, Bucket, Connection, Event, MacWords, Seen, Service,
+    Addr, Backend, Be16, Be32, Block, Bucket, Connection, Count, Event, MacWords, Seen, Service,
     ServiceKey, Sought, protocol,
 };
 use xdplb_prog::balance::Place;
@@ -14,6 +14,7 @@ use xdplb_prog::checksum::Sum;
 use xdplb_prog::counters::Reason;
 use xdplb_prog::flow::Slot;
 use xdplb_prog::helpers::{self, AF_INET, AF_INET6, FIB_OUTPUT, FibLookup, frame, xdp_md};
+use xdplb_prog::opaque::opaque;
 use xdplb_prog::packet::Frame;
 use xdplb_prog::watch::Tell;
 use xdplb_prog::world::{Limit, Line, Route, World};
@@ -22,6 +23,16 @@ use xdplb_prog::world::{Limit, Line, Route, World};
 pub struct Kernel {
     /// The packet's context.
     pub context: *const xdp_md,
+}
+
+/// Counts one frame.
+#[inline(always)]
+fn add(count: *mut Count, bytes: u64) {
+    // SAFETY: a live value of a map with one for each CPU.
+    if let Some(count) = unsafe { count.as_mut() } {
+        count.packets += 1;
+        count.bytes += bytes;
+    }
 }
 
 /// Reads a constant where it lies: the compiler must not know the value that the loader will replace.
@@ -213,8 +224,8 @@ impl World for Kernel {
         xdplb_open()
     }
     #[inline(always)]
-    fn direct(&self) -> u64 {
-        xdplb_direct()
+    fn concerned(&self) -> u64 {
+        xdplb_concerned()
     }
     #[inline(always)]
     fn route_backend(&self, index: u32) -> u64 {
@@ -359,11 +370,7 @@ impl World for Kernel {
         if self.dry() {
             return;
         }
-        // SAFETY: null or this CPU's value of `counters`.
-        if let Some(count) = unsafe { crate::counters.at(reason as u32).as_mut() } {
-            count.packets += 1;
-            count.bytes += bytes;
-        }
+        add(crate::counters.at(reason as u32), bytes);
     }
     #[inline(always)]
     fn count_backend(&self, index: u32, reason: Reason, bytes: u64) {
@@ -374,15 +381,15 @@ impl World for Kernel {
         let Some(count) = (unsafe { crate::backend_counters.at(index).as_mut() }) else {
             return;
         };
-        // Every field, by 0 or by 1: to choose a field is to compute a pointer on one of two paths,
-        // which the verifier refuses without CAP_PERFMON.
-        let replied = u64::from(reason == Reason::Replied);
-        let sent = 1 - replied;
-        count.connections += u64::from(reason == Reason::Opened);
-        count.sent.packets += sent;
-        count.sent.bytes += bytes * sent;
-        count.received.packets += replied;
-        count.received.bytes += bytes * replied;
+        // A pointer that is one of two the verifier refuses without CAP_PERFMON: each way has its own.
+        if reason == Reason::Replied {
+            add(opaque(&raw mut count.received), bytes);
+        } else {
+            add(opaque(&raw mut count.sent), bytes);
+            if reason == Reason::Opened {
+                count.connections += 1;
+            }
+        }
     }
     #[inline(always)]
     fn count_service(&self, service: u32, opened: bool) {

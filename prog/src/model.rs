@@ -384,8 +384,8 @@ impl World for Model {
     fn open(&self) -> u64 {
         open::open(self)
     }
-    fn direct(&self) -> u64 {
-        open::direct(self)
+    fn concerned(&self) -> u64 {
+        open::concerned(self)
     }
     fn route_backend(&self, index: u32) -> u64 {
         route::backend(self, index)

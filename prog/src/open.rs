@@ -1,9 +1,10 @@
 //! A new flow: a service, a backend, a slot, a source port.
 
-use crate::abi::{Addr, Be16, Seen, Service, mode};
+use crate::abi::{Addr, Be16, Direction, Seen, Service, mode};
 use crate::counters::Reason;
 use crate::family::{Family, V4, V6, balancer};
 use crate::flow::{self, New, NoSlot};
+use crate::index::{self, Hash};
 use crate::packet::opens;
 use crate::state::State;
 use crate::watch::{Tell, told};
@@ -20,6 +21,8 @@ pub enum Answer {
     Direct(u32),
     /// Likewise, by tunnel.
     Tunnel(u32),
+    /// It is about the flow in that slot, whose packets that way are as its answer would be.
+    Known(u32, Direction),
     /// It leaves untouched, or not at all.
     Exit(Reason),
     /// It is answered with an RST; where that fails, it is dropped for the second reason.
@@ -36,6 +39,8 @@ impl Answer {
             Self::Tunnel(backend) => 2 << 32 | backend as u64,
             Self::Exit(reason) => 3 << 32 | reason as u64,
             Self::Reset(reason, instead) => 4 << 32 | (instead as u64) << 16 | reason as u64,
+            Self::Known(slot, Direction::Request) => 5 << 32 | slot as u64,
+            Self::Known(slot, Direction::Reply) => 6 << 32 | slot as u64,
         }
     }
     /// The opposite.
@@ -48,7 +53,9 @@ impl Answer {
             1 => Self::Direct(low),
             2 => Self::Tunnel(low),
             3 => Self::Exit(reason(low)),
-            _ => Self::Reset(reason(low & 0xffff), reason(low >> 16)),
+            4 => Self::Reset(reason(low & 0xffff), reason(low >> 16)),
+            5 => Self::Known(low, Direction::Request),
+            _ => Self::Known(low, Direction::Reply),
         }
     }
 }
@@ -100,34 +107,61 @@ fn find<W: World>(world: &W, seen: &Seen) -> Result<Answer, Answer> {
     opened
 }
 
-/// The backend of the flow in [`World::seen`] if it is one that is answered directly, whether or not it has a record, for an
-/// ICMP error about it: an [`Answer`]. By a tunnel it is sent as ICMP.
+/// Whom an ICMP error concerns that is about a packet of the flow in [`World::seen`]: an [`Answer`]. The flow's record says so; of
+/// one that is answered directly another balancer may have it, or none, and then the Maglev table does.
 #[inline(always)]
-pub fn direct<W: World>(world: &W) -> u64 {
-    const NO: u64 = Answer::Exit(Reason::OtherIcmp).encode();
+pub fn concerned<W: World>(world: &W) -> u64 {
     // SAFETY: null or this CPU's own room, which nobody else uses while a packet is under way.
-    let Some(seen) = (unsafe { world.seen().as_mut() }) else {
-        return NO;
+    let seen = unsafe { world.seen().as_mut() };
+    let answer = seen.and_then(|seen| recorded(world, seen).or_else(|| direct(world, seen)));
+    answer.unwrap_or(Answer::Exit(Reason::OtherIcmp)).encode()
+}
+
+#[inline(always)]
+fn recorded<W: World>(world: &W, seen: &mut Seen) -> Option<Answer> {
+    let hash = Hash::of_any(&seen.key, world.seed());
+    let found = index::seek(world, &seen.key, hash, index::NONE)?;
+    let slot = found.slot;
+    let (generation, state, backend) = (slot.generation(), slot.state(), slot.backend());
+    if generation & 1 != 0 || slot.generation() != generation {
+        return None;
+    }
+    let tell = match found.direction {
+        Direction::Request => Tell::Request,
+        Direction::Reply => Tell::Reply,
     };
-    let Some(service) = service::of(world, &seen.key) else {
-        return NO;
-    };
+    told(world, tell, u64::from(slot.index));
+    Some(match state & State::ONE_WAY {
+        0 => Answer::Known(slot.index, found.direction),
+        State::DIRECT => Answer::Direct(backend),
+        _ => tunnel(seen, backend),
+    })
+}
+
+#[inline(always)]
+fn direct<W: World>(world: &W, seen: &mut Seen) -> Option<Answer> {
+    let service = service::of(world, &seen.key)?;
     let mode = service.mode;
     if mode != mode::DSR && mode != mode::IPIP {
-        return NO;
+        return None;
     }
-    match service::pick(world, service, pick::hash(&seen.key)) {
-        Some(backend) if mode == mode::DSR => Answer::Direct(backend).encode(),
-        Some(backend) => {
-            seen.key.kind = if seen.key.kind.is_v6() {
-                V6::kind(V6::ICMP)
-            } else {
-                V4::kind(V4::ICMP)
-            };
-            Answer::Tunnel(backend).encode()
-        }
-        None => NO,
-    }
+    let backend = service::pick(world, service, pick::hash(&seen.key))?;
+    Some(if mode == mode::DSR {
+        Answer::Direct(backend)
+    } else {
+        tunnel(seen, backend)
+    })
+}
+
+/// By tunnel: what was kept is ICMP.
+#[inline(always)]
+fn tunnel(seen: &mut Seen, backend: u32) -> Answer {
+    seen.key.kind = if seen.key.kind.is_v6() {
+        V6::kind(V6::ICMP)
+    } else {
+        V4::kind(V4::ICMP)
+    };
+    Answer::Tunnel(backend)
 }
 
 /// Refuses a new flow: TCP by an RST to an opening packet, the rest by silence.
@@ -216,6 +250,8 @@ mod tests {
             Answer::Slot(0xff_ffff),
             Answer::Direct(7),
             Answer::Tunnel(u32::MAX),
+            Answer::Known(3, Direction::Request),
+            Answer::Known(0xff_ffff, Direction::Reply),
             Answer::Exit(Reason::Forwarded),
             Answer::Exit(Reason::NoHeadroom),
             Answer::Reset(Reason::TableFullReset, Reason::TableFull),

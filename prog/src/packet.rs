@@ -278,6 +278,15 @@ headers! {
     }
 }
 
+impl PortsHeader {
+    /// Both ports, by one number: the compiler would take them apart and put them together again.
+    #[inline(always)]
+    pub fn both(&self) -> Ports {
+        let word = Ports::new(self.source.get(), self.destination.get()).word();
+        Ports::from_word(opaque(u64::from(word)) as u32)
+    }
+}
+
 /// The TCP flags the balancer looks at.
 pub mod flags {
     /// The sender has no more to say.
@@ -421,7 +430,7 @@ pub fn parse<'a, F: Family, T: Transport>(
     let key = FlowKey {
         saddr: F::source(ip),
         daddr: F::destination(ip),
-        ports: Ports::new(ports.source.get(), ports.destination.get()),
+        ports: ports.both(),
         kind: F::kind(T::NUMBER),
     };
     if key.ports.source == Be16([0; 2]) || key.ports.destination == Be16([0; 2]) {

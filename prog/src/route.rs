@@ -5,7 +5,7 @@
 //! has no answer (forwarding is off, the neighbour is not resolved) a backend has the address that the loader found, and a client
 //! the one that its frames come from.
 
-use crate::abi::{MacWords, backend};
+use crate::abi::{Backend, MacWords, backend};
 use crate::family::{Family, V4, V6};
 use crate::flow::{Hop, Slot};
 use crate::state::State;
@@ -15,9 +15,15 @@ use crate::world::World;
 /// Where frames for a backend go ([`MacWords::packed`]); 0 where nobody knows.
 #[inline(always)]
 pub fn to_backend<W: World>(world: &W, index: u32) -> u64 {
-    let Some(backend) = world.backend(index) else {
-        return 0;
-    };
+    match world.backend(index) {
+        Some(backend) => to_this_backend(world, index, backend),
+        None => 0,
+    }
+}
+
+/// The same where its entry is at hand.
+#[inline(always)]
+pub fn to_this_backend<W: World>(world: &W, index: u32, backend: &Backend) -> u64 {
     if backend.flags & backend::FIXED_MAC == 0 && is_due(world, backend.routed_at) {
         return world.route_backend(index);
     }

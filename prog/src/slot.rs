@@ -1,7 +1,7 @@
 //! A flow's record, as other CPUs read and write it meanwhile.
 
 use crate::abi::{Addr, Connection, Direction, FlowKey, Kind, Ports};
-use crate::family::{Family, balancer};
+use crate::family::balancer;
 use crate::opaque::opaque;
 use crate::world::World;
 
@@ -80,23 +80,6 @@ impl Slot {
     pub fn lock(&self) -> *mut crate::abi::bpf_spin_lock {
         // SAFETY: only the address is taken.
         unsafe { &raw mut (*self.record).lock }
-    }
-
-    /// Whether the record has this key in that direction, whether or not it is complete.
-    #[inline(always)]
-    pub fn has<F: Family, W: World>(&self, world: &W, key: &FlowKey, direction: Direction) -> bool {
-        // Both are read and one chosen: a choice of the field would make a pointer that the verifier
-        // cannot follow without CAP_PERFMON (kernel/bpf/verifier.c, REASON_PATHS).
-        let (request, reply) = (self.request_ports().word(), self.reply_ports().word());
-        let (client, vip, target) = (self.client(), self.vip(), self.target());
-        let (ports, from, to) = match direction {
-            Direction::Request => (request, client, vip),
-            Direction::Reply => (reply, target, F::balancer(world)),
-        };
-        self.kind() == key.kind
-            && ports == key.ports.word()
-            && F::same(from, key.saddr)
-            && F::same(to, key.daddr)
     }
 
     /// Zero if the record has this key in that direction, whatever its family; `balancer` is the balancer's address in the key's.

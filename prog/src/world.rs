@@ -187,8 +187,8 @@ pub trait World {
     fn look(&self) -> u64;
     /// [`crate::open::open`] for the packet in [`seen`](Self::seen): an [`crate::open::Answer`].
     fn open(&self) -> u64;
-    /// [`crate::open::direct`].
-    fn direct(&self) -> u64;
+    /// [`crate::open::concerned`].
+    fn concerned(&self) -> u64;
     /// [`crate::route::backend`].
     fn route_backend(&self, index: u32) -> u64;
     /// [`crate::route::client`].

@@ -56,6 +56,30 @@ big_endian! {
 pub struct Addr(pub [u64; 2]);
 const _: () = assert!(size_of::<Addr>() == 16);
 
+/// What an IPv4 address has in front of it in the second half.
+const V4_PREFIX: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
+
+/// Eight bytes of two times four, by numbers: of bytes the compiler would load and shift each.
+#[inline(always)]
+const fn join(first: u32, last: u32) -> u64 {
+    if cfg!(target_endian = "little") {
+        first as u64 | (last as u64) << 32
+    } else {
+        (first as u64) << 32 | last as u64
+    }
+}
+
+/// The opposite.
+#[inline(always)]
+const fn halves(word: u64) -> [u32; 2] {
+    let [low, high] = [word as u32, (word >> 32) as u32];
+    if cfg!(target_endian = "little") {
+        [low, high]
+    } else {
+        [high, low]
+    }
+}
+
 impl Addr {
     /// No address.
     pub const NONE: Self = Self([0; 2]);
@@ -63,8 +87,7 @@ impl Addr {
     /// An IPv4 address.
     #[inline(always)]
     pub const fn v4(addr: Be32) -> Self {
-        let [a, b, c, d] = addr.0;
-        Self([0, u64::from_ne_bytes([0, 0, 0xff, 0xff, a, b, c, d])])
+        Self([0, join(V4_PREFIX, addr.word())])
     }
     /// An IPv6 address, or an IPv4 address in that form.
     #[inline(always)]
@@ -85,14 +108,14 @@ impl Addr {
     /// The last four bytes: the IPv4 address, where it is one.
     #[inline(always)]
     pub const fn last(self) -> Be32 {
-        let [_, _, _, _, a, b, c, d] = self.0[1].to_ne_bytes();
-        Be32([a, b, c, d])
+        let [_, last] = halves(self.0[1]);
+        Be32::from_word(last)
     }
     /// Whether it is an IPv4 address.
     #[inline(always)]
     pub const fn is_v4(self) -> bool {
-        let [a, b, c, d, _, _, _, _] = self.0[1].to_ne_bytes();
-        self.0[0] == 0 && matches!([a, b, c, d], [0, 0, 0xff, 0xff])
+        let [first, _] = halves(self.0[1]);
+        self.0[0] == 0 && first == V4_PREFIX
     }
 }
 

@@ -59,8 +59,8 @@ functions! {
     fn xdplb_look() -> u64 = index::look(&NOWHERE);
     /// [`open::open`].
     fn xdplb_open() -> u64 = open::open(&NOWHERE);
-    /// [`open::direct`].
-    fn xdplb_direct() -> u64 = open::direct(&NOWHERE);
+    /// [`open::concerned`].
+    fn xdplb_concerned() -> u64 = open::concerned(&NOWHERE);
     /// [`route::backend`].
     fn xdplb_route_backend(context: *const xdp_md, index: u32) -> u64 = route::backend(&Kernel { context }, index);
     /// [`route::client`].
