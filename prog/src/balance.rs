@@ -432,7 +432,14 @@ fn packet<F: Family, T: Transport, W: World>(
     let (hop, mac, reason) = match given {
         Given::Backend(backend) => {
             let mac = route::to_backend(world, backend);
-            return direct(world, &frame, &packet, (backend, mac), Reason::Stateless, bytes);
+            return direct(
+                world,
+                &frame,
+                &packet,
+                (backend, mac),
+                Reason::Stateless,
+                bytes,
+            );
         }
         Given::Slot(slot) => {
             let slot = Slot::of(world, slot).ok_or(Reason::Contended)?;

@@ -27,9 +27,6 @@ pub use crate::slot::Slot;
 use crate::state::{DISPENSABLE, EXPIRED, State};
 use crate::world::{Limit, World};
 
-/// Ports that are tried before anybody's is taken.
-const FEW: u32 = 8;
-
 /// The next hop of a packet of a known flow.
 #[inline(always)]
 pub fn find<F: Family, W: World>(world: &W, key: &FlowKey, hash: Hash) -> Option<Hop> {
@@ -203,23 +200,22 @@ pub fn take_port<W: World>(
 ) -> Option<Be16> {
     let range = u32::from(high) << 16 | u32::from(low);
     // Few tries suffice unless ports are scarce.
-    let port = world.try_ports(slot.index, range, seed, EXPIRED, FEW);
+    let port = world.try_few(slot.index, range, seed);
     if port.is_some() {
         return port;
     }
-    world.try_ports(slot.index, range, seed, DISPENSABLE, u32::MAX)
+    world.try_ports(slot.index, range, seed)
 }
 
-/// The same for at most `most` ports whose holders are [worth](worth) giving up at least `least`. `range` has the highest port in its upper half
-/// and the lowest in its lower.
+/// The same for so many ports whose holders are [worth](worth) giving up at least `least`. `range` has the highest port in its
+/// upper half and the lowest in its lower.
 #[inline(always)]
 pub fn try_ports<W: World>(
     world: &W,
     index: u32,
     range: u32,
     seed: u32,
-    least: u64,
-    most: u32,
+    (limit, least): (Limit, u64),
 ) -> Option<Be16> {
     let slot = Slot::of(world, index)?;
     let (low, high) = (range & 0xffff, range >> 16);
@@ -227,8 +223,8 @@ pub fn try_ports<W: World>(
     let first = ((u64::from(seed) * u64::from(count)) >> 32) as u32;
     let backend = slot.reply_ports().source;
     let mut tried = 0;
-    while tried < world.limit(Limit::Ports) {
-        if tried >= u64::from(count) || tried >= u64::from(most) {
+    while tried < world.limit(limit) {
+        if tried >= u64::from(count) {
             break;
         }
         // A remainder rather than a start anew at the end of the range: to the verifier one round is then like the other.
@@ -242,6 +238,11 @@ pub fn try_ports<W: World>(
     }
     None
 }
+
+/// What [`World::try_few`] and [`World::try_ports`] try.
+pub const FEW: (Limit, u64) = (Limit::Few, EXPIRED);
+/// Likewise.
+pub const MANY: (Limit, u64) = (Limit::Ports, DISPENSABLE);
 
 /// Adds the reply's entry of a claimed slot, unless another flow has that key. One that is [worth](worth) giving up at least
 /// `least` is ended.
