@@ -1,8 +1,8 @@
 //! The program in the kernel and the model side by side: whatever both are given, both must do the same with it.
 //!
-//! The kernel's clock ticks while the model's is set. Packets go in batches, and a batch during which the clock did not tick had
-//! that one time. Where it ticked, the model tries each of its looks at the clock as the first one at the new time, until one of
-//! them explains all that the kernel did; where none does, they differ.
+//! The kernel's clock ticks while the model's is set. It is read between packets; where it ticked in the meantime, the model tries
+//! each of the packet's looks at the clock as the first one at the new time, until one of them explains all that the kernel did.
+//! Where none does, they differ.
 
 mod generator;
 mod side;
@@ -18,6 +18,9 @@ use crate::pool::Pooled;
 use crate::program::Clock;
 pub use generator::{Dice, Generator, services};
 use side::{bucket, connection};
+
+/// In how many ways, from either end, several ticks are divided to explain a packet.
+const MOST_TICKS: usize = 4;
 
 /// What became of a frame.
 type Answer = (Verdict, Vec<u8>);
@@ -42,45 +45,53 @@ impl Both {
 
     /// Gives frames to both, one after the other. Says what the kernel did with them.
     pub fn receive(&mut self, frames: &[Vec<u8>]) -> Result<Vec<Answer>> {
-        let before = self.clock.now()?;
-        let answers = frames
-            .iter()
-            .map(|frame| self.kernel.run(frame))
-            .collect::<Result<Vec<_>>>()?;
-        let after = self.clock.now()?;
-        for (frame, (verdict, out)) in frames.iter().zip(&answers) {
+        let mut before = self.clock.now()?;
+        let mut answers = Vec::with_capacity(frames.len());
+        for (number, frame) in frames.iter().enumerate() {
+            let answer = self.kernel.run(frame)?;
+            let after = self.clock.now()?;
+            let (verdict, out) = &answer;
             ensure!(
                 *verdict == Verdict::Tx || out == frame,
                 "{verdict:?}, but changed:\n  in  {frame:02x?}\n  out {out:02x?}"
             );
-        }
-        if before == after {
-            self.model.now.set(before);
-            replay(&self.model, frames, &answers)?;
-        } else {
-            self.model = self.explain(frames, &answers, before, after)?;
+            let context = || format!("packet {number} of {}", frames.len());
+            if before == after {
+                self.model.now.set(before);
+                same(&self.model, frame, &answer).with_context(context)?;
+            } else {
+                let model = self.explain(frame, &answer, before, after);
+                self.model = model.with_context(context)?;
+            }
+            before = after;
+            answers.push(answer);
         }
         Ok(answers)
     }
 
-    /// The clock ticked between two packets of a batch, or while one was under way.
-    fn explain(&self, frames: &[Vec<u8>], answers: &[Answer], from: u32, to: u32) -> Result<Model> {
+    /// The clock ticked before, after, or while the packet was under way.
+    fn explain(&self, frame: &[u8], answer: &Answer, from: u32, to: u32) -> Result<Model> {
         let slots: Vec<_> = self.kernel.connections()?.iter().map(connection).collect();
         let backends = self.kernel.backends()?;
+        let buckets: Vec<_> = self.kernel.buckets()?.iter().map(bucket).collect();
         // With these ticks: whether they explain what the kernel did, and how often the clock was read.
         let tried = |ticks: &[(u32, u32)]| {
             let model = self.model.copy();
             model.now.set(from);
             model.ticks.replace(ticks.to_vec());
-            let same = replay(&model, frames, answers).is_ok()
+            let same = same(&model, frame, answer).is_ok()
                 && model
                     .slots()
                     .iter()
                     .map(connection)
                     .eq(slots.iter().cloned())
+                && model
+                    .buckets_now()
+                    .iter()
+                    .map(bucket)
+                    .eq(buckets.iter().copied())
                 && backends.starts_with(&model.backends_now());
             model.ticks.take();
-            model.now.set(to);
             (same.then_some(model.copy()), model.reads.get())
         };
         let (none, reads) = tried(&[]);
@@ -91,11 +102,14 @@ impl Both {
         if let Some(model) = once {
             return Ok(model);
         }
-        // Two ticks, each by itself.
-        for between in 1..to.wrapping_sub(from).min(3) {
+        // Two ticks, each by itself, or one after whoever else had the processor for some.
+        let ticks = to.wrapping_sub(from);
+        let between = (1..ticks).take(MOST_TICKS).flat_map(|at| [at, ticks - at]);
+        for between in between {
+            let middle = from.wrapping_add(between);
             for first in 0..=reads {
-                let middle = (first, from.wrapping_add(between));
-                let second = (first + 1..=reads).find_map(|at| tried(&[middle, (at, to)]).0);
+                let ticks = |at| [(first, middle), (at, to)];
+                let second = (first + 1..=reads).find_map(|at| tried(&ticks(at)).0);
                 if let Some(model) = second {
                     return Ok(model);
                 }
@@ -104,7 +118,7 @@ impl Both {
         // What differs, if it is in the answers.
         let model = self.model.copy();
         model.now.set(from);
-        replay(&model, frames, answers)?;
+        same(&model, frame, answer).with_context(|| format!("ticks {from} to {to}"))?;
         let ours = model.slots();
         let differs = ours
             .iter()
@@ -208,18 +222,16 @@ impl Both {
     }
 }
 
-/// The model must answer the frames as the kernel did.
-fn replay(model: &Model, frames: &[Vec<u8>], answers: &[Answer]) -> Result<()> {
-    for (number, (frame, (verdict, out))) in frames.iter().zip(answers).enumerate() {
-        let mut expected = frame.clone();
-        let expected = (model.receive(&mut expected), expected);
-        ensure!(
-            (*verdict, out) == (expected.0, &expected.1),
-            "packet {number} of the batch: {verdict:?}, the model says {:?}\n  in     {frame:02x?}\n  kernel {out:02x?}\n  model  {:02x?}",
-            expected.0,
-            expected.1
-        );
-    }
+/// The model must answer the frame as the kernel did.
+fn same(model: &Model, frame: &[u8], (verdict, out): &Answer) -> Result<()> {
+    let mut expected = frame.to_vec();
+    let expected = (model.receive(&mut expected), expected);
+    ensure!(
+        (*verdict, out) == (expected.0, &expected.1),
+        "{verdict:?}, the model says {:?}\n  in     {frame:02x?}\n  kernel {out:02x?}\n  model  {:02x?}",
+        expected.0,
+        expected.1
+    );
     Ok(())
 }
 
