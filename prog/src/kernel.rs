@@ -199,8 +199,8 @@ impl World for Kernel {
         xdplb_end(slot, generation) != 0
     }
     #[inline(always)]
-    fn try_ports(&self, slot: u32, range: u32, seed: u32, least: u64, most: u32) -> Option<Be16> {
-        let port = xdplb_try_ports(slot, range, seed, least, most);
+    fn try_ports(&self, slot: u32, range: u32, seed: u32, least: u64, first: u32) -> Option<Be16> {
+        let port = xdplb_try_ports(slot, range, seed, least, first);
         (port != NO_PORT).then_some(Be16::from_word(port as u16))
     }
     #[inline(always)]

@@ -60,15 +60,11 @@ pub enum Limit {
     Places,
     /// Through the buckets that an entry may lie in.
     Homes,
-    /// Source ports tried towards a backend before a new flow is refused. In a range that long every port is
-    /// tried; in a longer one with nine of ten ports held, one flow in thirty fails. Each try is more for the verifier to
-    /// walk through when the program is loaded.
-    Ports,
 }
 
 impl Limit {
     /// All of them, by number.
-    pub const VALUES: [u32; 3] = [BUCKET as u32, 2, 32];
+    pub const VALUES: [u32; 2] = [BUCKET as u32, 2];
 
     /// Its value.
     pub const fn value(self) -> u32 {
@@ -176,7 +172,7 @@ pub trait World {
     /// [`crate::flow::end`].
     fn end(&self, slot: u32, generation: u32) -> bool;
     /// [`crate::flow::try_ports`].
-    fn try_ports(&self, slot: u32, range: u32, seed: u32, least: u64, most: u32) -> Option<Be16>;
+    fn try_ports(&self, slot: u32, range: u32, seed: u32, least: u64, first: u32) -> Option<Be16>;
     /// [`crate::flow::reserve`].
     fn reserve(&self, slot: u32, least: u64) -> bool;
     /// [`crate::flow::claim`], by [`crate::flow::NoSlot::encode`].

@@ -47,8 +47,8 @@ functions! {
     /// [`flow::end`].
     fn xdplb_end(slot: u32, generation: u32) -> u32 = u32::from(flow::end(&NOWHERE, slot, generation));
     /// [`flow::try_ports`]: a port as it lies in a packet, or [`NO_PORT`].
-    fn xdplb_try_ports(slot: u32, range: u32, seed: u32, least: u64, most: u32) -> u32 =
-        flow::try_ports(&NOWHERE, slot, range, seed, least, most).map_or(NO_PORT, |port| u32::from(port.word()));
+    fn xdplb_try_ports(slot: u32, range: u32, seed: u32, least: u64, first: u32) -> u32 =
+        flow::try_ports(&NOWHERE, slot, range, seed, least, first).map_or(NO_PORT, |port| u32::from(port.word()));
     /// [`flow::reserve`].
     fn xdplb_reserve(slot: u32, least: u64) -> u32 = u32::from(flow::reserve(&NOWHERE, slot, least));
     /// [`flow::claim`].
