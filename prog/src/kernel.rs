@@ -199,12 +199,9 @@ impl World for Kernel {
         xdplb_end(slot, generation) != 0
     }
     #[inline(always)]
-    fn try_ports(&self, slot: u32, range: u32, seed: u32) -> Option<Be16> {
-        port(xdplb_try_ports(slot, range, seed))
-    }
-    #[inline(always)]
-    fn try_few(&self, slot: u32, range: u32, seed: u32) -> Option<Be16> {
-        port(xdplb_try_few(slot, range, seed))
+    fn try_ports(&self, slot: u32, range: u32, seed: u32, least: u64, first: u32) -> Option<Be16> {
+        let port = xdplb_try_ports(slot, range, seed, least, first);
+        (port != NO_PORT).then_some(Be16::from_word(port as u16))
     }
     #[inline(always)]
     fn reserve(&self, slot: u32, least: u64) -> bool {

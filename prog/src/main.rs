@@ -76,7 +76,7 @@ settings! {
     BALANCER_MAC: [u16; 3] = [0; 3];
     SLOTS: u32 = 65_536;
     BUCKETS: u32 = 16_384;
-    LIMITS: [u32; 4] = Limit::VALUES;
+    LIMITS: [u32; 2] = Limit::VALUES;
     SEED: u64 = 0;
     TICKS_PER_SECOND: u32 = 250;
     MTU: u32 = 1_500;

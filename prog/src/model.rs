@@ -366,11 +366,8 @@ impl World for Model {
     fn end(&self, slot: u32, generation: u32) -> bool {
         flow::end(self, slot, generation)
     }
-    fn try_ports(&self, slot: u32, range: u32, seed: u32) -> Option<Be16> {
-        flow::try_ports(self, slot, range, seed, flow::MANY)
-    }
-    fn try_few(&self, slot: u32, range: u32, seed: u32) -> Option<Be16> {
-        flow::try_ports(self, slot, range, seed, flow::FEW)
+    fn try_ports(&self, slot: u32, range: u32, seed: u32, least: u64, first: u32) -> Option<Be16> {
+        flow::try_ports(self, slot, range, seed, least, first)
     }
     fn reserve(&self, slot: u32, least: u64) -> bool {
         flow::reserve(self, slot, least)

@@ -60,17 +60,11 @@ pub enum Limit {
     Places,
     /// Through the buckets that an entry may lie in.
     Homes,
-    /// Source ports tried towards a backend before a new flow is refused. In a range that long every port is
-    /// tried; in a longer one with nine of ten ports held, one flow in thirty fails. Each try is more for the verifier to
-    /// walk through when the program is loaded.
-    Ports,
-    /// Source ports tried before anybody's is taken: few suffice unless ports are scarce.
-    Few,
 }
 
 impl Limit {
     /// All of them, by number.
-    pub const VALUES: [u32; 4] = [BUCKET as u32, 2, 32, 8];
+    pub const VALUES: [u32; 2] = [BUCKET as u32, 2];
 
     /// Its value.
     pub const fn value(self) -> u32 {
@@ -177,10 +171,8 @@ pub trait World {
     fn search(&self, start: u32) -> u64;
     /// [`crate::flow::end`].
     fn end(&self, slot: u32, generation: u32) -> bool;
-    /// [`crate::flow::try_ports`] for [`crate::flow::MANY`].
-    fn try_ports(&self, slot: u32, range: u32, seed: u32) -> Option<Be16>;
-    /// The same for [`crate::flow::FEW`].
-    fn try_few(&self, slot: u32, range: u32, seed: u32) -> Option<Be16>;
+    /// [`crate::flow::try_ports`].
+    fn try_ports(&self, slot: u32, range: u32, seed: u32, least: u64, first: u32) -> Option<Be16>;
     /// [`crate::flow::reserve`].
     fn reserve(&self, slot: u32, least: u64) -> bool;
     /// [`crate::flow::claim`], by [`crate::flow::NoSlot::encode`].

@@ -2,7 +2,7 @@
 //! could be given, so their loops do not multiply with the paths of the program. Such a function
 //! takes scalars and the context, and returns a scalar (Documentation/bpf/verifier.rst).
 
-use xdplb_prog::abi::{self, Be16, Event, SNAP, stage};
+use xdplb_prog::abi::{self, Event, SNAP, stage};
 use xdplb_prog::balance::{Place, Step};
 use xdplb_prog::counters::Reason;
 use xdplb_prog::family::{V4, V6};
@@ -24,17 +24,6 @@ pub fn number(reason: u32) -> Result<Reason, Reason> {
 
 /// What [`xdplb_try_ports`] returns when there is none; a port has 16 bits.
 pub const NO_PORT: u32 = u32::MAX;
-
-#[inline(always)]
-fn shown(port: Option<Be16>) -> u32 {
-    port.map_or(NO_PORT, |port| u32::from(port.word()))
-}
-
-/// The opposite.
-#[inline(always)]
-pub fn port(number: u32) -> Option<Be16> {
-    (number != NO_PORT).then_some(Be16::from_word(number as u16))
-}
 
 /// Without a context, for functions that need none.
 const NOWHERE: Kernel = Kernel {
@@ -58,11 +47,8 @@ functions! {
     /// [`flow::end`].
     fn xdplb_end(slot: u32, generation: u32) -> u32 = u32::from(flow::end(&NOWHERE, slot, generation));
     /// [`flow::try_ports`]: a port as it lies in a packet, or [`NO_PORT`].
-    fn xdplb_try_ports(slot: u32, range: u32, seed: u32) -> u32 =
-        shown(flow::try_ports(&NOWHERE, slot, range, seed, flow::MANY));
-    /// Likewise.
-    fn xdplb_try_few(slot: u32, range: u32, seed: u32) -> u32 =
-        shown(flow::try_ports(&NOWHERE, slot, range, seed, flow::FEW));
+    fn xdplb_try_ports(slot: u32, range: u32, seed: u32, least: u64, first: u32) -> u32 =
+        flow::try_ports(&NOWHERE, slot, range, seed, least, first).map_or(NO_PORT, |port| u32::from(port.word()));
     /// [`flow::reserve`].
     fn xdplb_reserve(slot: u32, least: u64) -> u32 = u32::from(flow::reserve(&NOWHERE, slot, least));
     /// [`flow::claim`].
