@@ -27,7 +27,7 @@ pub const READY: &str = "Press Ctrl+C to exit...\n";
 const FILE: &str = "lb.toml";
 
 /// How long it may take to start, to fail or to stop, on a machine that does other things too.
-pub const LIMIT: Duration = Duration::from_secs(30);
+pub const LIMIT: Duration = Duration::from_secs(180);
 
 /// The file of the command: XDPLB_LOAD, else what `cargo xtask build` made.
 pub fn binary() -> Result<PathBuf> {

@@ -21,7 +21,7 @@ pub const PREFIX: &str = "xdplb-guest: ";
 /// qemu's exit code when the guest wrote 16 to its port: twice that, plus one (hw/misc/debugexit.c).
 const PASSED: i32 = 33;
 /// A machine takes seconds, on a slow host minutes; beyond this it hangs.
-const PATIENCE: Duration = Duration::from_secs(420);
+const PATIENCE: Duration = Duration::from_secs(900);
 /// How often it is looked at.
 const PAUSE: Duration = Duration::from_millis(50);
 
