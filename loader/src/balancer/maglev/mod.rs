@@ -144,10 +144,14 @@ impl Free {
     fn take(&mut self, slot: usize) -> bool {
         let word = &mut self.taken[slot / 64];
         let bit = 1 << (slot % 64);
-        let free = *word & bit == 0;
+        // With branches: what counts by `u32::from(free)` instead, rustc 1.95 turns into a loop without end at
+        // opt-level 2 and 3 (seen; the library is anybody's to compile).
+        if *word & bit != 0 {
+            return false;
+        }
         *word |= bit;
-        self.left -= u32::from(free);
-        free
+        self.left -= 1;
+        true
     }
 }
 
