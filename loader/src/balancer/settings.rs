@@ -289,7 +289,7 @@ pub(super) mod tests {
             deferred::KEEP.to_ne_bytes()
         );
         assert_eq!(spec.global("TRACE").unwrap(), 1u32.to_ne_bytes());
-        for (map, entries) in [("connections", 1000), ("index", 256)] {
+        for (map, entries) in [("connections", 1000), ("index", 308)] {
             assert_eq!(spec.map(map).unwrap().max_entries, entries, "{map}");
         }
         let rodata = spec.map(CONSTANTS).unwrap().contents.clone().unwrap();
