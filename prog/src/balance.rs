@@ -41,6 +41,8 @@ fn forward<W: World>(world: &W, frame: &Frame<'_>, bytes: u64) -> Result<Reason,
     // classify, rewrite
     let mut step = Step::decode(go(world, place, Given::Nothing));
     if step == Step::New {
+        // Read once more rather than kept: older kernels count the stack in steps of 32 bytes, and main's is under everyone's.
+        let place = parse_ip(world, &world.frame())?;
         // pick
         let answer = if place.is_icmp() {
             world.concerned()
