@@ -18,6 +18,11 @@ fn with_servers(action: impl Fn(&Topology, &[Server; 2], Mode) -> Result<()>) ->
     for mode in Mode::ALL {
         let topology = Topology::build(Plan::dual())?;
         topology.hold_vip()?;
+        // Tens of thousands of connections, one after the other: the client's own ports must last.
+        topology.clients.sysctl(&[
+            ("net/ipv4/ip_local_port_range", "1024 65535"),
+            ("net/ipv4/tcp_tw_reuse", "1"),
+        ])?;
         let start = |index: usize| {
             let at = (topology.backend(Family::V4, index), BACKEND_PORT);
             Server::start(&topology.backends[index], at)
