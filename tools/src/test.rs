@@ -85,9 +85,8 @@ fn build_tests() -> Result<Vec<Executable>> {
     Ok(tests)
 }
 
-/// Ten thousand damages to every object of the set, by a test that is built for speed with every check on.
-fn corruption() -> Result<()> {
-    run::step("corruption");
+/// Tests that are built for speed with every check on.
+fn checked() -> Command {
     let mut command = workspace::cargo();
     command.args([
         "test",
@@ -97,6 +96,13 @@ fn corruption() -> Result<()> {
         "-p",
         "xdplb-tests",
     ]);
+    command
+}
+
+/// Ten thousand damages to every object of the set, by a test that is built for speed with every check on.
+fn corruption() -> Result<()> {
+    run::step("corruption");
+    let mut command = checked();
     command.args(["--test", CORRUPTION, "--", "--nocapture"]);
     run::ok(command.env("XDPLB_DAMAGES", "10000"))
 }
@@ -104,15 +110,7 @@ fn corruption() -> Result<()> {
 /// A million packets through the program in the kernel and through the model, by a test that is built likewise.
 fn differential(binary: &Path) -> Result<()> {
     run::step("differential");
-    let mut command = workspace::cargo();
-    command.args([
-        "test",
-        "--quiet",
-        "--profile",
-        "checked",
-        "-p",
-        "xdplb-tests",
-    ]);
+    let mut command = checked();
     let tests = workspace::executables(command.args(["--test", DIFFERENTIAL, "--no-run"]))?;
     let mut tests = tests.iter().filter(|test| test.target == DIFFERENTIAL);
     tests.try_for_each(|test| run_as_root(test, binary))
