@@ -146,11 +146,8 @@ fn packet<F: Family, T: Transport, W: World>(
         }
         Given::Slot(slot) => {
             let slot = Slot::of(world, slot).ok_or(Reason::Contended)?;
-            let found = Found {
-                slot,
-                direction: Direction::Request,
-            };
-            let hop = flow::hop::<F, W>(world, &found).ok_or(Reason::Contended)?;
+            let opened = Found::now(slot, Direction::Request);
+            let hop = flow::hop::<F, W>(world, &opened).ok_or(Reason::Contended)?;
             let mac = route::to_backend(world, hop.backend);
             (hop, mac, Reason::Opened)
         }

@@ -19,14 +19,39 @@ fn greater(a: u64, b: u64) -> u64 {
     a.wrapping_add(b.wrapping_sub(a).wrapping_mul(b_is_greater))
 }
 
-/// How much a slot's flow is worth giving up ([`worth`]).
+/// A flow as it was looked at: ended only if nothing has happened to it since.
+#[derive(Clone, Copy)]
+pub struct Judged {
+    generation: u32,
+    state: u32,
+    /// How much it is worth giving up ([`worth`]).
+    pub worth: u64,
+}
+
+impl Judged {
+    /// What is to be said of the flow in that slot now.
+    #[inline(always)]
+    pub fn of<W: World>(world: &W, slot: &Slot) -> Self {
+        let (generation, state) = (slot.generation(), slot.state());
+        let idle = world.now().wrapping_sub(slot.last_seen());
+        Self {
+            generation,
+            state,
+            worth: worth(state, idle, world.ticks_per_second()),
+        }
+    }
+
+    /// Ends it, if it still is as it was judged: a client may open a closed connection anew at the same time.
+    #[inline(always)]
+    pub fn end<W: World>(&self, world: &W, slot: &Slot) -> bool {
+        world.end(slot.index, self.generation, self.state)
+    }
+}
+
 #[inline(always)]
-pub fn worth_of(slot: &Slot, now: u32, ticks_per_second: u32) -> u64 {
-    worth(
-        slot.state(),
-        now.wrapping_sub(slot.last_seen()),
-        ticks_per_second,
-    )
+fn worth_of(slot: &Slot, now: u32, ticks_per_second: u32) -> u64 {
+    let idle = now.wrapping_sub(slot.last_seen());
+    worth(slot.state(), idle, ticks_per_second)
 }
 
 /// The best slot of the window at `start`: its worth, and in the low 8 bits its place there.
@@ -114,7 +139,8 @@ fn attempt<W: World>(world: &W) -> Result<Slot, NoSlot> {
         return Err(NoSlot::Full);
     }
     let slot = Slot::of(world, index).ok_or(NoSlot::Contended)?;
-    if world.end(index, slot.generation()) {
+    let judged = Judged::of(world, &slot);
+    if judged.worth >= DISPENSABLE && judged.end(world, &slot) {
         Ok(slot)
     } else {
         Err(NoSlot::Contended)
@@ -147,16 +173,16 @@ fn wrap(next: u32, slots: u32) -> u32 {
     }
 }
 
-/// Claims the slot, if its generation is still that, and removes both keys of the flow in it.
+/// Claims the slot, if its generation and state are still these, and removes both keys of the flow in it.
 #[inline(always)]
-pub fn end<W: World>(world: &W, index: u32, generation: u32) -> bool {
+pub fn end<W: World>(world: &W, index: u32, generation: u32, state: u32) -> bool {
     let Some(slot) = Slot::of(world, index) else {
         return false;
     };
-    if generation & 1 != 0 || !world.claim(&slot, generation) {
+    if generation & 1 != 0 || !world.claim(&slot, generation, state) {
         return false;
     }
-    if slot.state() != State::FREE {
+    if state != State::FREE {
         remove(world, &slot);
         slot.set_state(State::FREE);
     }
@@ -176,7 +202,7 @@ fn remove<W: World>(world: &W, slot: &Slot) {
 /// Ends a flow and frees its slot.
 #[inline(always)]
 pub fn close<W: World>(world: &W, slot: &Slot) {
-    if !world.dry() && world.end(slot.index, slot.generation()) {
+    if !world.dry() && Judged::of(world, slot).end(world, slot) {
         release(slot);
     }
 }

@@ -14,17 +14,18 @@
 //!
 //! Nothing is swept: an expired flow lies there until its slot or its port is wanted.
 //! A search looks at a window of slots behind a moving hand and takes, in this order, a free one,
-//! an expired one, the oldest that was never confirmed (what a flood of new flows leaves behind), the
-//! oldest closed one; where all are established, at another window. An established flow is never given up for a new one.
+//! an expired one, the oldest that has been closed or unconfirmed for a second, the oldest that is unconfirmed (what a flood of new
+//! flows leaves behind); where there is none, at another window. An established flow is never given up for a new one, nor is one
+//! that just opened or closed.
 
 use crate::abi::{Addr, Be16, Direction, FlowKey, MacWords, Ports, Seen};
-use crate::claim::worth_of;
+use crate::claim::Judged;
 pub use crate::claim::{NoSlot, WINDOW, claim, close, end, release, search};
 use crate::family::Family;
 use crate::index::{self, Found, Hash};
 use crate::packet::{flags, opens};
 pub use crate::slot::Slot;
-use crate::state::{DISPENSABLE, EXPIRED, State};
+use crate::state::{DISPENSABLE, EXPIRED, RESTED, State};
 use crate::world::World;
 
 /// The next hop of a packet of a known flow.
@@ -92,10 +93,12 @@ impl Hop {
     }
 }
 
-/// Reads a record; None while it changes hands.
+/// Reads a record; None while it changes hands, or when it has since it was found.
 #[inline(always)]
 pub fn hop<F: Family, W: World>(world: &W, found: &Found) -> Option<Hop> {
-    let Found { slot, direction } = *found;
+    let Found {
+        slot, direction, ..
+    } = *found;
     let generation = slot.generation();
     let (request, reply) = (slot.request_ports(), slot.reply_ports());
     let (client, vip, target) = (slot.client(), slot.vip(), slot.target());
@@ -121,7 +124,8 @@ pub fn hop<F: Family, W: World>(world: &W, found: &Found) -> Option<Hop> {
         slot,
         direction,
     };
-    (generation & 1 == 0 && slot.generation() == generation).then_some(hop)
+    let same = (generation ^ found.generation) & Found::GENERATION == 0;
+    (same && generation & 1 == 0 && slot.generation() == generation).then_some(hop)
 }
 
 /// Notes what a packet of a known flow tells: that it lives, and how far it has come.
@@ -161,7 +165,10 @@ pub fn note<W: World>(world: &W, hop: &Hop, seen: u8, source_mac: MacWords) {
             }
             // A client's router may change, as its own address may (VRRP, a failed-over NIC).
             let mac = source_mac.packed();
-            if state & State::ROUTED == 0 && hop.client_mac != mac {
+            if state & State::ROUTED == 0
+                && hop.client_mac != mac
+                && slot.generation() == hop.generation
+            {
                 slot.set_client_mac(mac);
             }
         }
@@ -172,25 +179,33 @@ pub fn note<W: World>(world: &W, hop: &Hop, seen: u8, source_mac: MacWords) {
             }
         }
     }
-    if seen & flags::RST != 0 {
-        state |= State::RESET;
+    // Who goes on after an RST did not mean this flow by it: an answer to what belonged to the one before, or a forgery.
+    let reset = match hop.direction {
+        Direction::Request => State::CLIENT_RESET,
+        Direction::Reply => State::BACKEND_RESET,
+    };
+    state = if seen & flags::RST != 0 {
+        state | reset
+    } else {
+        state & !reset
+    };
+    // The time first: a closed flow that opens again is at no moment an old one that never opened.
+    let now = world.now();
+    if slot.last_seen() != now {
+        slot.set_last_seen(now);
     }
     // Written only when changed, so that a busy connection's line stays clean in every cache; and not into the record of a flow
     // that has taken this one's place meanwhile.
     if state != before && slot.generation() == hop.generation {
         slot.set_state(state);
     }
-    let now = world.now();
-    if slot.last_seen() != now {
-        slot.set_last_seen(now);
-    }
 }
 
 /// Finds a source port of `low` to `high` towards the backend in a claimed slot's record that no other flow uses, writes it
 /// there and adds the reply's entry. `seed` says where the search begins. None if all that were tried are in use.
 ///
-/// As with slots: first what nobody holds any more, then what was never confirmed or is closed. A flood of new flows
-/// takes ports from itself, and none from established ones.
+/// As with slots: first what nobody holds any more, then what has been closed or unconfirmed for some time, then what is
+/// unconfirmed. A flood of new flows takes ports from itself, and none from established ones.
 #[inline(always)]
 pub fn take_port<W: World>(
     world: &W,
@@ -203,6 +218,8 @@ pub fn take_port<W: World>(
     // Few suffice unless ports are scarce. In a range of 32 every port is tried; in a longer one with nine of ten ports held, one
     // flow in thirty fails.
     tries(EXPIRED, 0)
+        .or_else(|| tries(RESTED, 0))
+        .or_else(|| tries(RESTED, 8))
         .or_else(|| tries(DISPENSABLE, 0))
         .or_else(|| tries(DISPENSABLE, 8))
         .or_else(|| tries(DISPENSABLE, 16))
@@ -262,8 +279,8 @@ pub fn reserve<W: World>(world: &W, index: u32, least: u64) -> bool {
     // Before and after: what is there already is usually the reason, and two that add the same key at once both see
     // the other afterwards, if not one of them.
     if let Some(holder) = index::seek(world, &key, hash, index) {
-        let worth = worth_of(&holder.slot, world.now(), world.ticks_per_second());
-        if worth < least || !world.end(holder.slot.index, holder.slot.generation()) {
+        let judged = Judged::of(world, &holder.slot);
+        if judged.worth < least || !judged.end(world, &holder.slot) {
             return false;
         }
         release(&holder.slot);

@@ -95,7 +95,7 @@ fn message<F: Family, W: World>(
         Given::Backend(backend) => pass_on(world, &message, backend),
         Given::Known(slot, direction) => {
             let slot = Slot::of(world, slot).ok_or(Reason::OtherIcmp)?;
-            let found = Found { slot, direction };
+            let found = Found::now(slot, direction);
             let hop = flow::hop::<F, W>(world, &found).ok_or(Reason::OtherIcmp)?;
             translate(world, &message, &hop)
         }

@@ -99,14 +99,32 @@ pub struct Found {
     pub slot: Slot,
     /// Which way the packet travels.
     pub direction: Direction,
+    /// The record's generation before it was looked at.
+    pub generation: u32,
 }
 
 impl Found {
+    /// The flow that is in that slot now.
+    #[inline(always)]
+    pub fn now(slot: Slot, direction: Direction) -> Self {
+        Self {
+            slot,
+            direction,
+            generation: slot.generation(),
+        }
+    }
+
+    /// The bits of a generation that are told on.
+    pub const GENERATION: u32 = u32::MAX >> 1;
+
     /// As one number, which is all that a function of the program returns.
     #[inline(always)]
     fn encode(found: Option<Self>) -> u64 {
         match found {
-            Some(found) => 1 << 63 | (found.direction as u64) << 32 | u64::from(found.slot.index),
+            Some(found) => {
+                let entry = Entry::new(found.slot.index, found.direction, 0);
+                1 << 63 | u64::from(found.generation & Self::GENERATION) << 32 | u64::from(entry.0)
+            }
             None => 0,
         }
     }
@@ -116,13 +134,12 @@ impl Found {
         if number == 0 {
             return None;
         }
-        let slot = Slot::of(world, number as u32)?;
-        let direction = if number >> 32 & 1 == 0 {
-            Direction::Request
-        } else {
-            Direction::Reply
-        };
-        Some(Self { slot, direction })
+        let entry = Entry(number as u32);
+        Some(Self {
+            slot: Slot::of(world, entry.slot())?,
+            direction: entry.direction(),
+            generation: (number >> 32) as u32 & Self::GENERATION,
+        })
     }
 }
 
@@ -134,10 +151,10 @@ pub fn glance<W: World>(world: &W, hash: Hash) -> Option<Found> {
     if entry.tag() != hash.tag() {
         return None;
     }
-    Some(Found {
-        slot: Slot::of(world, entry.slot())?,
-        direction: entry.direction(),
-    })
+    Some(Found::now(
+        Slot::of(world, entry.slot())?,
+        entry.direction(),
+    ))
 }
 
 /// The flow whose record, in whatever state, has this key, but for the one in slot `except`.
@@ -335,10 +352,11 @@ impl Place {
             left = left.without_first();
             let entry = self.get(at);
             let (slot, direction) = (Slot::of(world, entry.slot())?, entry.direction());
+            let found = Found::now(slot, direction);
             // 1 for the one that does not count.
             let except = (u64::from(entry.slot()) ^ sought.except).wrapping_sub(1) >> 63;
             if slot.differs(&sought.key, direction, balancer) | except == 0 {
-                return Some(Found { slot, direction });
+                return Some(found);
             }
             round += 1;
         }

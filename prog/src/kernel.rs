@@ -169,10 +169,10 @@ impl World for Kernel {
         crate::connections.at(slot)
     }
     #[inline(always)]
-    fn claim(&self, slot: &Slot, generation: u32) -> bool {
+    fn claim(&self, slot: &Slot, generation: u32, state: u32) -> bool {
         // SAFETY: the lock lies in a live map value; nothing is called while it is held.
         unsafe { helpers::spin_lock(slot.lock()) };
-        let unchanged = slot.generation() == generation;
+        let unchanged = slot.generation() == generation && slot.state() == state;
         if unchanged {
             slot.set_generation(generation.wrapping_add(1));
         }
@@ -195,8 +195,8 @@ impl World for Kernel {
         xdplb_search(start)
     }
     #[inline(always)]
-    fn end(&self, slot: u32, generation: u32) -> bool {
-        xdplb_end(slot, generation) != 0
+    fn end(&self, slot: u32, generation: u32, state: u32) -> bool {
+        xdplb_end(slot, generation, state) != 0
     }
     #[inline(always)]
     fn try_ports(&self, slot: u32, range: u32, seed: u32, least: u64, first: u32) -> Option<Be16> {

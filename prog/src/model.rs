@@ -346,8 +346,8 @@ impl World for Model {
             .get(slot as usize)
             .map_or(core::ptr::null_mut(), UnsafeCell::get)
     }
-    fn claim(&self, slot: &Slot, generation: u32) -> bool {
-        let unchanged = slot.generation() == generation;
+    fn claim(&self, slot: &Slot, generation: u32, state: u32) -> bool {
+        let unchanged = slot.generation() == generation && slot.state() == state;
         if unchanged {
             slot.set_generation(generation.wrapping_add(1));
         }
@@ -363,8 +363,8 @@ impl World for Model {
     fn search(&self, start: u32) -> u64 {
         flow::search(self, start)
     }
-    fn end(&self, slot: u32, generation: u32) -> bool {
-        flow::end(self, slot, generation)
+    fn end(&self, slot: u32, generation: u32, state: u32) -> bool {
+        flow::end(self, slot, generation, state)
     }
     fn try_ports(&self, slot: u32, range: u32, seed: u32, least: u64, first: u32) -> Option<Be16> {
         flow::try_ports(self, slot, range, seed, least, first)

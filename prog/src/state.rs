@@ -1,5 +1,7 @@
 //! What is known of a flow, how long it lasts, and how readily it is given up for a new one.
 
+use crate::opaque::opaque;
+
 /// Bits of [`crate::abi::Connection::state`].
 pub struct State;
 
@@ -16,24 +18,28 @@ impl State {
     pub const CLIENT_FIN: u32 = 8;
     /// The backend said FIN.
     pub const BACKEND_FIN: u32 = 16;
-    /// Either one said RST, or the balancer said it for them.
-    pub const RESET: u32 = 32;
+    /// The last that the client said was RST.
+    pub const CLIENT_RESET: u32 = 32;
     /// It is UDP: silence is all that ends it.
     pub const UDP: u32 = 64;
+    /// The last that the backend said was RST.
+    pub const BACKEND_RESET: u32 = 128;
 
     /// The client's checksums come deferred, and the next sender still owes them (generic mode).
-    pub const CLIENT_DEFERS: u32 = 128;
+    pub const CLIENT_DEFERS: u32 = 256;
     /// The backend's do.
-    pub const BACKEND_DEFERS: u32 = 256;
+    pub const BACKEND_DEFERS: u32 = 512;
     /// The backend answers the client directly ([`crate::abi::mode::DSR`]): there is no reply key.
-    pub const DIRECT: u32 = 512;
+    pub const DIRECT: u32 = 1024;
     /// Likewise, and its packets are put into others ([`crate::abi::mode::IPIP`]).
-    pub const TUNNEL: u32 = 1024;
+    pub const TUNNEL: u32 = 2048;
     /// Where the client's frames go the routing table said, not the client's own frames.
-    pub const ROUTED: u32 = 2048;
+    pub const ROUTED: u32 = 4096;
 
     /// Either way of answering directly.
     pub const ONE_WAY: u32 = Self::DIRECT | Self::TUNNEL;
+    /// Either one's RST.
+    pub const RESET: u32 = Self::CLIENT_RESET | Self::BACKEND_RESET;
 
     /// Whether nothing more is to come but retransmissions.
     #[inline(always)]
@@ -48,6 +54,13 @@ impl State {
 pub const OPENING_SECONDS: u32 = 63;
 /// Seconds that a closed connection lasts: TIME_WAIT (include/net/tcp.h, TCP_TIMEWAIT_LEN).
 pub const CLOSED_SECONDS: u32 = 60;
+/// Seconds for which a flow that is closed or not confirmed yet is left alone where there is any other. Its last packets may be on
+/// their way: who takes its port sooner sends a SYN to a socket in LAST_ACK or SYN_RECV, and the answers that belong to the one reach
+/// the other. Linux lets as long pass before it takes a port in TIME_WAIT again (net.ipv4.tcp_tw_reuse_delay).
+pub const REST_SECONDS: u32 = 1;
+/// A second has so many times the time for which a flow that is not confirmed yet is left alone whatever else there is: a handshake
+/// rarely takes longer. A flood that takes every place in less time is refused, and with it who comes then.
+pub const FRESH_PARTS: u32 = 10;
 /// Seconds that a silent connection lasts: what TCP's keep-alive needs to find out that its peer is
 /// gone, 7,200 s + 9 × 75 s (tcp_keepalive_time, _probes, _intvl), rounded up.
 pub const IDLE_SECONDS: u32 = 8_000;
@@ -60,20 +73,21 @@ pub const STREAM_SECONDS: u32 = 120;
 /// How readily a flow in a certain state is given up, and how long it lasts.
 #[derive(Clone, Copy)]
 struct Rank {
-    /// The larger, the sooner: established 1, closed 2, unconfirmed 3, free 4. What is expired counts 4 more.
+    /// The larger, the sooner: 1 for what is established, 4 for what is free. What is expired counts 4 more.
     class: u32,
+    /// What it counts more after a part of a second ([`FRESH_PARTS`]).
+    aged: u32,
+    /// What it counts more after [`REST_SECONDS`].
+    rested: u32,
     seconds: u32,
 }
 
-/// By the lower seven bits of [`State`]. A table rather than a chain of branches: the verifier would follow every branch
+/// By the lower eight bits of [`State`]. A table rather than a chain of branches: the verifier would follow every branch
 /// in every round of the search, and remember a different range of numbers for each.
-static RANKS: [Rank; 128] = {
-    let mut ranks = [Rank {
-        class: 0,
-        seconds: 0,
-    }; 128];
+static RANKS: [Rank; 256] = {
+    let mut ranks = [rank(State::FREE); 256];
     let mut state = 0;
-    while state < 128 {
+    while state < 256 {
         ranks[state as usize] = rank(state);
         state += 1;
     }
@@ -81,22 +95,27 @@ static RANKS: [Rank; 128] = {
 };
 
 const fn rank(state: u32) -> Rank {
-    let (class, seconds) = if state & !State::UDP == State::FREE {
-        (4, 0)
+    let (class, aged, rested, seconds) = if state & !State::UDP == State::FREE {
+        (4, 0, 0, 0)
     } else if state & State::UDP != 0 {
         if state & State::CONFIRMED == 0 {
-            (3, DATAGRAM_SECONDS)
+            (1, 1, 1, DATAGRAM_SECONDS)
         } else {
-            (1, STREAM_SECONDS)
+            (1, 0, 0, STREAM_SECONDS)
         }
     } else if State::closed(state) {
-        (2, CLOSED_SECONDS)
+        (1, 0, 2, CLOSED_SECONDS)
     } else if state & State::CONFIRMED == 0 {
-        (3, OPENING_SECONDS)
+        (1, 1, 1, OPENING_SECONDS)
     } else {
-        (1, IDLE_SECONDS)
+        (1, 0, 0, IDLE_SECONDS)
     };
-    Rank { class, seconds }
+    Rank {
+        class,
+        aged,
+        rested,
+        seconds,
+    }
 }
 
 /// How much a slot is worth giving up: its class from bit 40 on, its age in the 32 bits from 8 on.
@@ -106,16 +125,23 @@ const fn rank(state: u32) -> Rank {
 /// the rounds of a search can take, but to it all numbers out of this function are alike.
 #[inline(always)]
 pub fn worth(state: u32, idle: u32, ticks_per_second: u32) -> u64 {
-    let Rank { class, seconds } = RANKS[state as usize % RANKS.len()];
+    let rank = RANKS[state as usize % RANKS.len()];
     let age = u64::from(idle);
-    let lifetime = u64::from(seconds) * u64::from(ticks_per_second);
-    let expired = lifetime.wrapping_sub(age) >> 63; // 1 if age > lifetime
-    (u64::from(class) + expired * 4) << 40 | age << 8
+    let second = u64::from(ticks_per_second);
+    // 1 if it is older. Of two numbers that it knows to be small the compiler would make a comparison, and a branch.
+    let exceeds = |ticks: u64| opaque(ticks).wrapping_sub(age) >> 63;
+    let aged = exceeds(second / u64::from(FRESH_PARTS)) * u64::from(rank.aged);
+    let rested = exceeds(second * u64::from(REST_SECONDS)) * u64::from(rank.rested);
+    let expired = exceeds(second * u64::from(rank.seconds)) * 4;
+    (u64::from(rank.class) + aged + rested + expired) << 40 | age << 8
 }
 
 /// At least this much is worth a slot that is free or whose flow is expired.
 pub const EXPIRED: u64 = 4 << 40;
-/// At least this much is worth a flow that may be given up for a new one: an established one never is.
+/// At least this much is worth a flow that has been closed or unconfirmed for some time.
+pub const RESTED: u64 = 3 << 40;
+/// At least this much is worth a flow that may be given up for a new one: an established one never is, nor one that just opened or
+/// closed.
 pub const DISPENSABLE: u64 = 2 << 40;
 
 #[cfg(test)]
@@ -126,20 +152,30 @@ mod tests {
     fn what_is_given_up_first() {
         const TICKS: u32 = 100;
         let established = State::OPEN | State::ANSWERED | State::CONFIRMED;
+        const FRESH: u32 = TICKS / FRESH_PARTS;
+        const REST: u32 = REST_SECONDS * TICKS;
+        let closed = established | State::CLIENT_FIN | State::BACKEND_FIN;
         let order = [
+            (established | State::CLIENT_RESET, 1),
+            (State::OPEN, FRESH),
+            (closed, REST),
             (established, 7_000 * TICKS),
-            (established | State::RESET, 1),
-            (established | State::CLIENT_FIN | State::BACKEND_FIN, 2),
-            (State::OPEN, 1),
-            (State::OPEN | State::UDP, 2),
-            (State::OPEN | State::ANSWERED, 3),
+            // From here on DISPENSABLE.
+            (State::OPEN, FRESH + 1),
+            (State::OPEN | State::UDP, FRESH + 2),
+            (State::OPEN | State::ANSWERED, REST),
+            // RESTED.
+            (established | State::BACKEND_RESET, REST + 1),
+            (State::OPEN, REST + 2),
+            (closed, REST + 3),
+            // EXPIRED.
             (State::FREE, 0),
             (established, IDLE_SECONDS * TICKS + 1),
         ];
         let worths = order.map(|(state, idle)| worth(state, idle, TICKS));
         assert!(worths.is_sorted(), "{worths:x?}");
-        assert!(worths[0] < DISPENSABLE && worths[1] >= DISPENSABLE);
-        assert!(worths[5] < EXPIRED && worths[6] >= EXPIRED);
+        let at_least = |least| worths.iter().filter(|worth| **worth >= least).count();
+        assert_eq!([DISPENSABLE, RESTED, EXPIRED].map(at_least), [8, 5, 2]);
     }
 
     #[test]
@@ -149,7 +185,8 @@ mod tests {
         for (state, seconds) in [
             (State::OPEN, OPENING_SECONDS),
             (confirmed, IDLE_SECONDS),
-            (confirmed | State::RESET, CLOSED_SECONDS),
+            (confirmed | State::CLIENT_RESET, CLOSED_SECONDS),
+            (confirmed | State::BACKEND_RESET, CLOSED_SECONDS),
             (State::OPEN | State::UDP, DATAGRAM_SECONDS),
             (confirmed | State::UDP, STREAM_SECONDS),
         ] {

@@ -128,7 +128,7 @@ fn sent_as<W: World>(world: &W, event: &mut Event, index: u32, direction: Direct
     let Some(slot) = Slot::of(world, index) else {
         return;
     };
-    let found = Found { slot, direction };
+    let found = Found::now(slot, direction);
     let hop = if slot.kind().is_v6() {
         flow::hop::<V6, W>(world, &found)
     } else {

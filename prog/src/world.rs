@@ -156,9 +156,9 @@ pub trait World {
     fn unlock_bucket(&self, bucket: *mut Bucket);
     /// A pointer to a slot of `connections`; null beyond the table.
     fn connection(&self, slot: u32) -> *mut Connection;
-    /// Marks the record as being rewritten (generation + 1) if its generation is still
-    /// `generation`. Atomic: of two that claim it, one succeeds.
-    fn claim(&self, connection: &crate::flow::Slot, generation: u32) -> bool;
+    /// Marks the record as being rewritten (generation + 1) if its generation and state are still these. Atomic: of two that claim
+    /// it, one succeeds.
+    fn claim(&self, connection: &crate::flow::Slot, generation: u32, state: u32) -> bool;
     /// Where the search for a free slot begins.
     fn hand(&self) -> u32;
     /// Moves that place.
@@ -170,7 +170,7 @@ pub trait World {
     /// [`crate::flow::search`].
     fn search(&self, start: u32) -> u64;
     /// [`crate::flow::end`].
-    fn end(&self, slot: u32, generation: u32) -> bool;
+    fn end(&self, slot: u32, generation: u32, state: u32) -> bool;
     /// [`crate::flow::try_ports`].
     fn try_ports(&self, slot: u32, range: u32, seed: u32, least: u64, first: u32) -> Option<Be16>;
     /// [`crate::flow::reserve`].

@@ -22,7 +22,9 @@ pub struct Report {
     pub opened: u64,
     /// Not answered, or wrong.
     pub failed: u64,
-    /// What the first of these said.
+    /// Of these: not connected, since refused.
+    pub refused: u64,
+    /// What the first of the others said.
     pub failures: Vec<String>,
 }
 
@@ -32,6 +34,11 @@ impl Report {
             Ok(()) => self.good += 1,
             Err(error) => {
                 self.failed += 1;
+                let errno = error.root_cause().downcast_ref::<nix::errno::Errno>();
+                if errno == Some(&nix::errno::Errno::ECONNREFUSED) {
+                    self.refused += 1;
+                    return;
+                }
                 if self.failures.len() < KEPT {
                     self.failures.push(format!("{error:#}"));
                 }
@@ -43,6 +50,7 @@ impl Report {
         self.good += other.good;
         self.opened += other.opened;
         self.failed += other.failed;
+        self.refused += other.refused;
         self.failures.extend(other.failures);
         self.failures.truncate(KEPT);
     }
@@ -51,9 +59,10 @@ impl Report {
     pub fn check(&self) -> Result<()> {
         ensure!(
             self.failed == 0 && self.good > 0,
-            "{} of {} requests failed:\n  {}",
+            "{} of {} requests failed, {} of them refused:\n  {}",
             self.failed,
             self.failed + self.good,
+            self.refused,
             self.failures.join("\n  ")
         );
         Ok(())

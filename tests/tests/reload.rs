@@ -252,3 +252,27 @@ fn a_killed_balancer_is_adopted_with_its_connections() -> Result<()> {
         load.stop().check()
     })
 }
+
+/// With so few ports that each comes round many times a second: who gets one has it for itself, the rest are told so.
+#[test]
+fn ports_that_come_round_quickly_break_nobody() -> Result<()> {
+    with_servers(|topology, _, mode| {
+        topology
+            .clients
+            .sysctl(&[("net/ipv4/ip_local_port_range", "1024 6000")])?;
+        let mut service = nat(topology, &[0, 1]);
+        service.source_ports = Some(2000..=2059);
+        let to = service.at;
+        let balancer = Balancer::start_file(topology, mode, &Config::of(vec![service]))?;
+        let load = Load::start(&topology.clients, to, 4, 4)?;
+        std::thread::sleep(Duration::from_secs(8));
+        let report = load.stop();
+        let counts = balancer.counts();
+        ensure!(report.failed == report.refused, "{report:?}\n{counts}");
+        // They did come round, and there were too few.
+        ensure!(report.opened > 500 && report.refused > 0, "{report:?}");
+        // No packet was of a flow whose place another one had taken.
+        ensure!(!counts.contains("no_connection"), "{counts}");
+        Ok(())
+    })
+}

@@ -173,7 +173,7 @@ mod tests {
             established,
             established | State::CLIENT_FIN,
             established | both,
-            established | State::RESET,
+            established | State::BACKEND_RESET,
         ]
         .map(state_name);
         assert_eq!(words, STATES);

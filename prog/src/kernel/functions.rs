@@ -45,7 +45,7 @@ functions! {
     /// [`flow::search`].
     fn xdplb_search(start: u32) -> u64 = flow::search(&NOWHERE, start);
     /// [`flow::end`].
-    fn xdplb_end(slot: u32, generation: u32) -> u32 = u32::from(flow::end(&NOWHERE, slot, generation));
+    fn xdplb_end(slot: u32, generation: u32, state: u32) -> u32 = u32::from(flow::end(&NOWHERE, slot, generation, state));
     /// [`flow::try_ports`]: a port as it lies in a packet, or [`NO_PORT`].
     fn xdplb_try_ports(slot: u32, range: u32, seed: u32, least: u64, first: u32) -> u32 =
         flow::try_ports(&NOWHERE, slot, range, seed, least, first).map_or(NO_PORT, |port| u32::from(port.word()));

@@ -6,6 +6,7 @@ use std::num::NonZeroU16;
 use xdplb_loader::balancer::maglev::{self, Identity, Member, Slots};
 use xdplb_prog::abi::{BLOCK, mode, protocol};
 use xdplb_prog::model_tables::TestBackend;
+use xdplb_prog::state::{CLOSED_SECONDS, REST_SECONDS};
 
 use super::*;
 use crate::packets::*;
@@ -130,6 +131,8 @@ pub fn eviction_ends_whole_flows(make: &Make) {
                 let port = [80, 80, 81, 82][usize::from(n % 4)];
                 let client = (neighbour(cast.client, 1 + (n % 7) as u8), 2_000 + n);
                 let asked = packet(number, client, (cast.vip, port), Segment::Syn, b"");
+                // One that just opened is left alone.
+                balancer.sleep(1);
                 // `send` looks at the tables after each.
                 send(&balancer, &from_client(&asked), Reason::Opened);
             }
@@ -149,6 +152,9 @@ pub fn a_port_of_a_flow_that_ended_is_anothers(make: &Make) {
         establish(&balancer, &cast, PORT);
         send(&balancer, &ask(&cast, PORT + 1, Segment::Syn), Reason::NoPortReset);
         send(&balancer, &ask(&cast, PORT, Segment::Rst), Reason::Forwarded);
+        // What belongs to it may still be on its way.
+        send(&balancer, &ask(&cast, PORT + 1, Segment::Syn), Reason::NoPortReset);
+        balancer.sleep(REST_SECONDS + 1);
         let out = send(&balancer, &ask(&cast, PORT + 1, Segment::Syn), Reason::Opened);
         assert_eq!(read(ip(&out)).port(0), 2000);
         let back = send(&balancer, &answer(&out, Segment::SynAck), Reason::Replied);
@@ -156,6 +162,30 @@ pub fn a_port_of_a_flow_that_ended_is_anothers(make: &Make) {
         // The one that had it is gone, both ways.
         send(&balancer, &ask(&cast, PORT, Segment::Ack), Reason::NoConnection);
         assert_eq!(balancer.live().len(), 1);
+    }
+}
+
+/// An RST that belongs to what had the port before, or a forged one, ends nothing.
+pub fn who_goes_on_after_a_reset_keeps_its_port(make: &Make) {
+    for cast in casts() {
+        let mut one = cast.nat().source_ports(2000, 2000);
+        one.backends.truncate(1);
+        let balancer = make.of(&[one]);
+        let out = establish(&balancer, &cast, PORT);
+        let other = ask(&cast, PORT + 1, Segment::Syn);
+        let from_client = |segment| send(&balancer, &ask(&cast, PORT, segment), Reason::Forwarded);
+        let from_backend = |segment| send(&balancer, &answer(&out, segment), Reason::Replied);
+        from_client(Segment::Rst);
+        from_client(Segment::Ack);
+        from_backend(Segment::Rst);
+        from_backend(Segment::Ack);
+        balancer.sleep(CLOSED_SECONDS + 1);
+        send(&balancer, &other, Reason::NoPortReset);
+        // But nobody else's packet is one that goes on.
+        from_client(Segment::Rst);
+        from_backend(Segment::Ack);
+        balancer.sleep(REST_SECONDS + 1);
+        send(&balancer, &other, Reason::Opened);
     }
 }
 

@@ -155,6 +155,7 @@ scenarios! { $
         the_frames_of_answers_go_where_the_last_request_came_from
         eviction_ends_whole_flows
         a_port_of_a_flow_that_ended_is_anothers
+        who_goes_on_after_a_reset_keeps_its_port
         options_and_padding_change_nothing
         weights_are_shares_of_the_table
         who_asks_leaves_no_trace
@@ -176,6 +177,7 @@ scenarios! { $
         direct_return_goes_on_without_a_record
         nobody_shares_a_port_towards_a_backend
         ports_are_taken_from_flows_that_never_opened
+        ports_are_taken_from_what_rests
         a_flood_leaves_established_connections_alone
         a_table_full_of_established_connections_refuses_new_ones
         a_closed_connection_may_be_opened_again

@@ -7,7 +7,7 @@ use crate::packets::*;
 use xdplb_prog::abi::{mode, protocol};
 use xdplb_prog::counters::Reason;
 use xdplb_prog::model_tables::{TestBackend, TestService};
-use xdplb_prog::state::{CLOSED_SECONDS, IDLE_SECONDS};
+use xdplb_prog::state::{CLOSED_SECONDS, IDLE_SECONDS, REST_SECONDS};
 
 pub fn direct_return_goes_on_without_a_record(make: &Make) {
     for cast in casts() {
@@ -102,13 +102,55 @@ pub fn ports_are_taken_from_flows_that_never_opened(make: &Make) {
                 from_client(&packet(number, client, vip, segment, b""))
             };
             let kept = establish_over(&model, number, &cast, PORT);
-            for port in 1..40 {
+            for port in 1..4 {
+                send(&model, &asked(PORT + port, Segment::Syn), Reason::Opened);
+            }
+            // Their handshakes may be under way.
+            let exhausted = if number == protocol::UDP {
+                Reason::NoPort
+            } else {
+                Reason::NoPortReset
+            };
+            send(&model, &asked(PORT + 4, Segment::Syn), exhausted);
+            for port in 4..40 {
+                model.sleep(1);
                 send(&model, &asked(PORT + port, Segment::Syn), Reason::Opened);
             }
             // Three others have a port each.
             assert_eq!(model.live().len(), 4);
             let again = send(&model, &asked(PORT, Segment::Ack), Reason::Forwarded);
             assert_eq!(read(ip(&again)).from(), read(ip(&kept)).from());
+        }
+    }
+}
+
+/// A handshake under way keeps its port while there is one of a connection that ended a while ago, and so does a connection whose
+/// last packets may be on their way.
+pub fn ports_are_taken_from_what_rests(make: &Make) {
+    for cast in casts() {
+        for number in 0..8 {
+            let one = TestService::new(cast.vip, 80, &[TestBackend::new(cast.backends[0], 8000)])
+                .source_ports(2000, 2003);
+            let model = make.of(&[one]);
+            let close = |port| {
+                let out = establish(&model, &cast, port);
+                send(&model, &ask(&cast, port, Segment::Fin), Reason::Forwarded);
+                send(&model, &answer(&out, Segment::Fin), Reason::Replied);
+                read(ip(&out)).port(0)
+            };
+            let from = PORT + 10 * number;
+            let ended = close(from);
+            model.sleep(REST_SECONDS + 1);
+            close(from + 1);
+            for port in 2..4 {
+                send(&model, &ask(&cast, from + port, Segment::Syn), Reason::Opened);
+            }
+            let out = send(&model, &ask(&cast, from + 4, Segment::Syn), Reason::Opened);
+            assert_eq!(read(ip(&out)).port(0), ended);
+            for port in 2..5 {
+                let again = ask(&cast, from + port, Segment::Syn);
+                send(&model, &again, Reason::Forwarded);
+            }
         }
     }
 }
@@ -121,6 +163,9 @@ pub fn a_flood_leaves_established_connections_alone(make: &Make) {
             establish(&model, &cast, PORT + port);
         }
         for port in 0..2000 {
+            if port % 100 == 0 {
+                model.sleep(1);
+            }
             send(
                 &model,
                 &ask(&cast, 1000 + port, Segment::Syn),
@@ -151,6 +196,9 @@ pub fn a_table_full_of_established_connections_refuses_new_ones(make: &Make) {
         assert_eq!(read(ip(&out)).payload[13], 20);
         // Silence, closing: then there is room.
         send(&model, &ask(&cast, PORT, Segment::Rst), Reason::Forwarded);
+        let early = ask(&cast, PORT + 8, Segment::Syn);
+        send(&model, &early, Reason::TableFullReset);
+        model.sleep(REST_SECONDS + 1);
         establish(&model, &cast, PORT + 8);
         model.sleep(IDLE_SECONDS + 1);
         for port in 100..108 {
