@@ -1,7 +1,10 @@
 //! What there is no room for, and what is passed on as it came: told to the client, counted, and harmless to the rest.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
+use xdplb_prog::state::REST_SECONDS;
 use xdplb_tests::balancer::Balancer;
 use xdplb_tests::client::Connection;
 use xdplb_tests::load::{open_many, use_all};
@@ -55,9 +58,11 @@ fn source_ports_run_out(mode: Mode, family: Family) -> Result<()> {
         balancer.counts()
     );
     use_all(&mut connections, 3000).context("after others were refused")?;
-    // What is closed gives its port to the next.
+    // What has been closed for a while gives its port to the next.
     let (seen, last) = connections.pop().context("a connection")?;
     last.close()?;
+    refused(&topology, to).context("just after one was closed")?;
+    std::thread::sleep(Duration::from_secs(u64::from(REST_SECONDS)) + Duration::from_millis(200));
     let (next, _connection) = open_many(&topology.clients, to, 1)?.pop().context("one")?;
     ensure!(next.peer == seen.peer, "{next:?}, not {seen:?}");
 

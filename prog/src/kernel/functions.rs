@@ -119,8 +119,8 @@ functions! {
     /// [`watch::tell`].
     fn xdplb_tell(what: u32, number: u64) -> u32 = {
         // A function of its own is verified even where nothing calls it.
-        if setting!(WATCH) != abi::watch::OFF && let Some(what) = Tell::ALL.get(what as usize) {
-            watch::tell(&NOWHERE, *what, number);
+        if setting!(WATCH) != abi::watch::OFF && let Some(what) = Tell::numbered(what) {
+            watch::tell(&NOWHERE, what, number);
         }
         0
     };

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU16;
 
 use xdplb_loader::balancer::maglev::{self, Identity, Member, Slots};
-use xdplb_prog::abi::{BLOCK, mode, protocol};
+use xdplb_prog::abi::{BLOCK, mode, protocol, watch};
 use xdplb_prog::model_tables::TestBackend;
 use xdplb_prog::state::{CLOSED_SECONDS, REST_SECONDS};
 
@@ -269,6 +269,23 @@ pub fn weights_are_shares_of_the_table(make: &Make) {
             let share = |index: usize| shares[&TestBackend::new(cast.backends[index], 0).mac];
             assert!((200..300).contains(&share(0)), "{shares:?}");
             assert_eq!(share(0) + share(1), 1_000);
+        }
+    }
+}
+
+/// What only a watcher or an asker needs is compiled in, and off: the verifier must accept it once it is on, too.
+pub fn whoever_watches_or_asks_the_program_is_accepted(make: &Make) {
+    let [cast, _] = casts();
+    for watch in [watch::EVENTS, watch::FRAMES] {
+        for dry in [0, 1] {
+            let settings = Settings {
+                watch,
+                dry,
+                ..settings()
+            };
+            let balancer = make.with(settings, &[cast.nat()]);
+            let frame = ask(&cast, PORT, Segment::Syn);
+            assert_eq!(balancer.receive(&frame).0, Verdict::Tx);
         }
     }
 }

@@ -159,6 +159,7 @@ scenarios! { $
         options_and_padding_change_nothing
         weights_are_shares_of_the_table
         who_asks_leaves_no_trace
+        whoever_watches_or_asks_the_program_is_accepted
     }
     reasons {
         every_reason_has_a_packet
