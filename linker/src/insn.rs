@@ -3,6 +3,12 @@
 //!
 //! Names and values are the kernel's (`include/uapi/linux/bpf.h`, `bpf_common.h`), so that a reader can search for them.
 
+mod disassembly;
+mod helpers;
+
+pub use disassembly::{BPF_ABS, BPF_IND, BPF_MEMSX, known_text, opcode_names, text};
+pub use helpers::helper_name;
+
 use byteorder::{ByteOrder, LittleEndian};
 
 use crate::error::{Cause, ParseError};
