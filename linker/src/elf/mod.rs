@@ -24,12 +24,27 @@ pub struct SymbolIndex(pub usize);
 /// One object file.
 #[derive(Debug, Clone)]
 pub struct Object<'a> {
+    /// What the file says of itself before anything else.
+    pub header: Header,
     /// All sections, by index; the first is the null section.
     pub sections: Vec<Section<'a>>,
     /// All symbols, by index; the first is the null symbol.
     pub symbols: Vec<Symbol<'a>>,
     /// The sections of which a link keeps one copy (`GRP_COMDAT`): C++'s inline functions, say.
     pub groups: Vec<Group<'a>>,
+}
+
+/// The ELF header, as far as it differs between objects; what is the same in all of them [`Object`] proves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// `e_machine`: 247 (`EM_BPF`), or 0 from the first compilers.
+    pub machine: u16,
+    /// `e_flags`: 0, or in its lowest byte the version of the instruction set (`EF_BPF_CPUVER`, newer LLVM).
+    pub flags: u32,
+    /// `e_shoff`: bytes from the file's start to its table of sections.
+    pub section_table: u64,
+    /// `e_shstrndx`: the section that holds the sections' names.
+    pub names: SectionIndex,
 }
 
 /// Sections that stay or go together; of all groups with one signature in a link, one stays.
@@ -48,6 +63,10 @@ pub struct Section<'a> {
     pub name: &'a str,
     /// What its bytes are.
     pub kind: SectionKind,
+    /// The number of its type in the file (`sh_type`): [`SectionKind`] has only what matters here.
+    pub type_number: u32,
+    /// Bytes from the file's start to its own.
+    pub file_offset: u64,
     /// Whether it is part of the program (`SHF_ALLOC`).
     pub allocated: bool,
     /// Whether it holds instructions (`SHF_EXECINSTR`).

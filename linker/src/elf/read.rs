@@ -8,8 +8,8 @@ use object::read::elf::{
 };
 
 use super::{
-    Binding, Group, Object, Place, Relocation, RelocationKind, Section, SectionIndex, SectionKind,
-    Symbol, SymbolIndex, SymbolKind, Visibility,
+    Binding, Group, Header, Object, Place, Relocation, RelocationKind, Section, SectionIndex,
+    SectionKind, Symbol, SymbolIndex, SymbolKind, Visibility,
 };
 use crate::error::{Cause, ParseError};
 
@@ -42,6 +42,12 @@ pub fn parse(bytes: &[u8]) -> Result<Object<'_>, ParseError> {
     )?;
     let groups = read_groups(&table, bytes, &symbols, &sections)?;
     Ok(Object {
+        header: Header {
+            machine: header.e_machine(LE).0,
+            flags: header.e_flags(LE).0,
+            section_table: header.e_shoff(LE),
+            names: SectionIndex(header.shstrndx(LE, bytes).map_err(whole_file)? as usize),
+        },
         sections,
         symbols,
         groups,
@@ -191,6 +197,8 @@ fn read_sections<'a>(
         sections.push(Section {
             name,
             kind,
+            type_number: header.sh_type(LE).0,
+            file_offset: header.sh_offset(LE),
             allocated: flags.contains(elf::SHF_ALLOC),
             executable: flags.contains(elf::SHF_EXECINSTR),
             writable: flags.contains(elf::SHF_WRITE),

@@ -21,14 +21,14 @@ pub(super) struct Call {
 /// The call graph, without what runs later on a stack of its own.
 pub(super) struct Calls {
     pub(super) from: BTreeMap<AtomId, Vec<Call>>,
-    pub(super) frames: BTreeMap<AtomId, Frame>,
+    pub(super) frames: BTreeMap<AtomId, Frame<AtomId>>,
     /// Where a chain of frames begins: programs, and callbacks that run later.
     pub(super) tops: Vec<AtomId>,
 }
 
 impl Calls {
     /// A callback counts as called where its address is taken, as the kernel has it (`check_max_stack_depth_subprog`).
-    pub(super) fn new(view: &View<'_, '_>, frames: BTreeMap<AtomId, Frame>) -> Self {
+    pub(super) fn new(view: &View<'_, '_>, frames: BTreeMap<AtomId, Frame<AtomId>>) -> Self {
         let later: BTreeSet<AtomId> = frames
             .values()
             .flat_map(|frame| &frame.later)

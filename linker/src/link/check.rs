@@ -99,7 +99,7 @@ pub(super) fn code(view: &View<'_, '_>) -> Result<Vec<Refusal>, LinkError> {
         if instructions::check(view, id, &insns, &mut findings) {
             // From here on the function's jumps stay within it.
             atomics::check(view, id, &insns, &mut findings);
-            frames.insert(id, frame(view, id, &insns));
+            frames.insert(id, frame(&insns, |insn| view.referent(id, insn)));
         }
         arguments::check(view, id, &mut findings);
     }

@@ -8,11 +8,7 @@
 
 use std::collections::BTreeSet;
 
-use super::atoms::AtomId;
 use super::flow::{falls_through, helper_arguments, successors};
-use super::resolve::Target;
-use super::view::View;
-use crate::elf::RelocationKind;
 use crate::insn::{BPF_ALU, BPF_ALU64, BPF_LDX, BPF_ST, BPF_STX, BPF_X, Insn, steps};
 
 /// `bpf_tail_call`.
@@ -24,20 +20,47 @@ const LATER: [&str; 2] = ["bpf_wq_set_callback", "bpf_task_work_schedule"];
 /// How often an address may move down at one place before its offset counts as unknown: a pointer that walks down.
 const MAX_MOVES: u8 = 8;
 
-/// What a function needs besides its instructions.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Frame {
+/// `MAX_CALL_FRAMES`: functions that can be active at once.
+pub const MAX_FRAMES: u64 = 8;
+/// `MAX_BPF_STACK`: bytes that the frames of a chain of calls may take together.
+pub const MAX_STACK: u64 = 512;
+
+/// What a function needs besides its instructions. `F` names functions: any two that differ are two.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame<F> {
     /// Bytes of stack, not rounded.
-    pub(super) bytes: u32,
+    pub bytes: u32,
     /// The first tail call, at bytes from the function's start.
-    pub(super) tail_call: Option<u64>,
-    /// Functions whose address is handed to something that calls them later.
-    pub(super) later: BTreeSet<AtomId>,
+    pub tail_call: Option<u64>,
+    /// Functions whose address is handed to something that calls them later, on a stack of their own.
+    pub later: BTreeSet<F>,
+}
+
+/// What an instruction refers to, as its relocation or its distance says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Referent<'a, F> {
+    /// Nothing beyond its own fields: most instructions.
+    Nothing,
+    /// The beginning of a function of the program.
+    Function(F),
+    /// A function or variable of the kernel.
+    Kernel(&'a str),
+    /// Anything else: a map, data.
+    Other,
+}
+
+/// A frame as kernels count it towards [`MAX_STACK`]: in steps of `to` bytes, 32 (Linux 5.10 to 6.11, and the interpreter,
+/// which gives every function a frame) or 16 (from 6.12 on where a JIT compiler runs the program).
+pub fn rounded(bytes: u32, to: u64) -> u64 {
+    match to {
+        32 => u64::from(bytes.max(1)).next_multiple_of(32),
+        _ => u64::from(bytes).next_multiple_of(to.max(1)),
+    }
 }
 
 /// What is known of a register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Value {
+enum Value<F> {
     Unknown,
     /// A number.
     Number(i32),
@@ -46,10 +69,10 @@ enum Value {
     /// r10 plus at least so many bytes.
     StackFrom(i32),
     /// The address of a function.
-    Function(AtomId),
+    Function(F),
 }
 
-impl Value {
+impl<F: Copy + PartialEq> Value<F> {
     /// The lowest byte it is known to point to, relative to r10.
     fn low(self) -> Option<i32> {
         match self {
@@ -85,21 +108,31 @@ impl Value {
 }
 
 /// The registers at one place. r10 stays out: it never changes.
-type State = [Value; 10];
+type State<F> = [Value<F>; 10];
 
-/// Walks a function until nothing new is learnt. `insns` must jump only within themselves.
-pub(super) fn frame(view: &View<'_, '_>, id: AtomId, insns: &[Insn]) -> Frame {
+/// The state at a place where paths meet, and how often an address moved down there.
+type Known<F> = Option<Box<(State<F>, u8)>>;
+
+/// Walks a function until nothing new is learnt. A jump out of `insns` is followed no further. `referent` says what the
+/// instruction with this index refers to.
+pub fn frame<'a, F: Copy + Ord>(
+    insns: &[Insn],
+    referent: impl Fn(usize) -> Referent<'a, F>,
+) -> Frame<F> {
     let mut walk = Walk {
-        view,
-        id,
+        referent,
         insns,
-        frame: Frame::default(),
+        frame: Frame {
+            bytes: 0,
+            tail_call: None,
+            later: BTreeSet::new(),
+        },
     };
     if !uses_any(insns) {
         return walk.frame;
     }
     // States are kept only where paths meet.
-    let mut known: Vec<Option<Box<(State, u8)>>> = vec![None; insns.len()];
+    let mut known: Vec<Known<F>> = vec![None; insns.len()];
     let mut meets = vec![false; insns.len()];
     for step in steps(insns) {
         if step.insn.jump_distance().is_some() {
@@ -158,7 +191,7 @@ fn jump_target(at: usize, insn: Insn) -> Option<usize> {
 }
 
 /// Adds what one more path knows; false if it knew nothing new.
-fn learn(kept: &mut (State, u8), state: &State) -> bool {
+fn learn<F: Copy + PartialEq>(kept: &mut (State<F>, u8), state: &State<F>) -> bool {
     let mut changed = false;
     let mut moved = false;
     let (old, moves) = kept;
@@ -178,30 +211,29 @@ fn learn(kept: &mut (State, u8), state: &State) -> bool {
     changed
 }
 
-struct Walk<'w, 'v, 'a> {
-    view: &'w View<'v, 'a>,
-    id: AtomId,
+struct Walk<'w, F, R> {
+    referent: R,
     insns: &'w [Insn],
-    frame: Frame,
+    frame: Frame<F>,
 }
 
-impl Walk<'_, '_, '_> {
+impl<'a, F: Copy + Ord, R: Fn(usize) -> Referent<'a, F>> Walk<'_, F, R> {
     /// The frame reaches down to here.
-    fn touch(&mut self, value: Value, offset: i32) {
+    fn touch(&mut self, value: Value<F>, offset: i32) {
         let Some(low) = value.low() else { return };
         let depth = low.saturating_add(offset).saturating_neg().max(0);
         self.frame.bytes = self.frame.bytes.max(depth.unsigned_abs());
     }
 
-    fn step(&mut self, at: usize, insn: Insn, state: &mut State) {
-        let value = |state: &State, register: u8| match state.get(usize::from(register)) {
+    fn step(&mut self, at: usize, insn: Insn, state: &mut State<F>) {
+        let value = |state: &State<F>, register: u8| match state.get(usize::from(register)) {
             Some(value) => *value,
             None if register == 10 => Value::Stack(0),
             None => Value::Unknown,
         };
         let (dst, src) = (value(state, insn.dst), value(state, insn.src));
         let offset = i32::from(insn.off);
-        let mut set = |register: u8, new: Value| {
+        let mut set = |register: u8, new: Value<F>| {
             if let Some(slot) = state.get_mut(usize::from(register)) {
                 *slot = new;
             }
@@ -261,38 +293,26 @@ impl Walk<'_, '_, '_> {
     }
 
     /// What a `ld_imm64` loads: the address of a function, or nothing of interest.
-    fn address(&self, at: usize) -> Value {
-        match self.target(at) {
-            Some(Target::Atom { atom, offset: 0 }) if self.view.atom(atom).home.is_code() => {
-                Value::Function(atom)
-            }
-            _ => Value::Unknown,
+    fn address(&self, at: usize) -> Value<F> {
+        match (self.referent)(at) {
+            Referent::Function(function) => Value::Function(function),
+            Referent::Nothing | Referent::Kernel(_) | Referent::Other => Value::Unknown,
         }
     }
 
-    fn target(&self, at: usize) -> Option<Target> {
-        let offset = (at * Insn::SIZE) as u64;
-        let reference = self.view.reference_at(self.id, offset)?;
-        match reference.kind {
-            RelocationKind::Imm64 | RelocationKind::Call => Some(reference.target),
-            RelocationKind::Abs64 | RelocationKind::Abs32 | RelocationKind::Nodyld32 => None,
-        }
-    }
-
-    fn call(&mut self, at: usize, insn: Insn, state: &State) {
+    fn call(&mut self, at: usize, insn: Insn, state: &State<F>) {
         debug_assert!(at < self.insns.len());
-        let target = self.target(at);
-        let later = match target {
-            Some(Target::External { module, symbol }) => {
-                let name = self.view.modules[module.0].object.symbols[symbol.0].name;
-                LATER.iter().any(|prefix| name.starts_with(prefix))
-            }
-            Some(Target::Atom { .. }) => false,
-            None => insn.is_helper_call() && insn.imm == TIMER_SET_CALLBACK,
+        let referent = (self.referent)(at);
+        let helper = matches!(referent, Referent::Nothing) && insn.is_helper_call();
+        let later = match referent {
+            Referent::Kernel(name) => LATER.iter().any(|prefix| name.starts_with(prefix)),
+            Referent::Nothing => helper && insn.imm == TIMER_SET_CALLBACK,
+            Referent::Function(_) | Referent::Other => false,
         };
-        let count = match target {
-            None if insn.is_helper_call() => helper_arguments(insn.imm),
-            _ => 5,
+        let count = if helper {
+            helper_arguments(insn.imm)
+        } else {
+            5
         };
         for value in &state[1..=usize::from(count.min(5))] {
             self.touch(*value, 0);
@@ -300,7 +320,7 @@ impl Walk<'_, '_, '_> {
                 self.frame.later.insert(callback);
             }
         }
-        if target.is_none() && insn.is_helper_call() && insn.imm == TAIL_CALL {
+        if helper && insn.imm == TAIL_CALL {
             let offset = (at * Insn::SIZE) as u64;
             let first = self.frame.tail_call.get_or_insert(offset);
             *first = offset.min(*first);

@@ -23,7 +23,7 @@ mod check;
 mod error;
 mod explain;
 mod flow;
-mod frames;
+pub mod frames;
 mod inputs;
 mod live;
 mod place;
@@ -43,7 +43,7 @@ pub use error::{Caller, LinkError, Site};
 pub use explain::Report;
 pub use problem::{Check, Problem};
 pub use refusal::Refusal;
-pub use source::SourceLine;
+pub use source::{SourceLine, readable};
 use view::View;
 
 /// One file to link: an object or an archive of objects.

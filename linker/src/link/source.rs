@@ -37,7 +37,7 @@ impl fmt::Display for SourceLine {
 }
 
 /// A symbol's name as its author wrote it: Rust's mangled names become paths.
-pub(super) fn readable(symbol: &str) -> String {
+pub fn readable(symbol: &str) -> String {
     format!("{:#}", rustc_demangle::demangle(symbol))
 }
 

@@ -170,6 +170,8 @@ fn give_room_to_commons(
         module.object.sections.push(Section {
             name: ".bss",
             kind: SectionKind::Zeroed,
+            type_number: object::elf::SHT_NOBITS.0,
+            file_offset: 0,
             allocated: true,
             executable: false,
             writable: true,

@@ -5,14 +5,16 @@ use std::collections::BTreeMap;
 
 use super::atoms::{Atom, AtomId, Atoms};
 use super::error::Caller;
+use super::frames::Referent;
 use super::inputs::Module;
 use super::live::Live;
 use super::problem::Problem;
 use super::refusal::Refusal;
-use super::resolve::{Reference, References};
+use super::resolve::{Reference, References, Target};
 use super::source::{atom_name, site};
 use super::{Options, Site};
 use crate::btf::{FuncProto, Kind};
+use crate::elf::RelocationKind;
 use crate::insn::{Insn, InsnIndex};
 
 /// Calls on the way to a place that are shown.
@@ -62,6 +64,28 @@ impl<'v, 'a> View<'v, 'a> {
         let references = self.references(id);
         let found = references.binary_search_by_key(&offset, |reference| reference.offset);
         references.get(found.ok()?)
+    }
+
+    /// What an instruction of a function refers to.
+    pub(super) fn referent(&self, id: AtomId, insn: usize) -> Referent<'v, AtomId> {
+        let Some(reference) = self.reference_at(id, (insn * Insn::SIZE) as u64) else {
+            return Referent::Nothing;
+        };
+        match reference.kind {
+            RelocationKind::Imm64 | RelocationKind::Call => {}
+            RelocationKind::Abs64 | RelocationKind::Abs32 | RelocationKind::Nodyld32 => {
+                return Referent::Nothing;
+            }
+        }
+        match reference.target {
+            Target::Atom { atom, offset: 0 } if self.atom(atom).home.is_code() => {
+                Referent::Function(atom)
+            }
+            Target::Atom { .. } => Referent::Other,
+            Target::External { module, symbol } => {
+                Referent::Kernel(self.modules[module.0].object.symbols[symbol.0].name)
+            }
+        }
     }
 
     /// The live atoms that hold instructions.

@@ -8,14 +8,11 @@ use super::Findings;
 use crate::insn::Insn;
 use crate::link::atoms::{AtomId, Home};
 use crate::link::calls::{Call, Calls};
+use crate::link::frames::{MAX_FRAMES, MAX_STACK, rounded};
 use crate::link::problem::Problem;
 use crate::link::refusal::Refusal;
 use crate::link::view::View;
 
-/// `MAX_CALL_FRAMES`: functions that can be active at once.
-const MAX_FRAMES: u64 = 8;
-/// `MAX_BPF_STACK`.
-const MAX_STACK: u64 = 512;
 /// Stack in use above a function that makes tail calls (32 of them in a row then take 8 KiB).
 const MAX_ABOVE_TAIL_CALL: u64 = 256;
 /// `BPF_COMPLEXITY_LIMIT_INSNS`: instructions of a program and all that it calls.
@@ -79,15 +76,6 @@ fn recursion(view: &View<'_, '_>, circle: &[(AtomId, Call)], findings: &mut Find
         ));
     }
     findings.refuse(view, (*id, call.offset), refusal);
-}
-
-/// Kernels differ in how they count a frame.
-fn rounded(bytes: u32, to: u64) -> u64 {
-    match to {
-        // The interpreter gives every function a frame.
-        32 => u64::from(bytes.max(1)).next_multiple_of(32),
-        _ => u64::from(bytes).next_multiple_of(to),
-    }
 }
 
 /// The chains of a link without circles.
