@@ -30,6 +30,7 @@
 pub mod attach;
 pub mod balancer;
 pub mod commands;
+pub mod inspect;
 pub mod kernel;
 pub mod load;
 pub mod netlink;

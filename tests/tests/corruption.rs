@@ -1,5 +1,5 @@
-//! Damaged objects: every object of the set with thousands of damages through parser, planner and linker. Each ends in a value
-//! or an error, in time, within 256 MB; never in a panic.
+//! Damaged objects: every object of the set with thousands of damages through parser, planner, inspection and linker. Each
+//! ends in a value or an error, in time, within 256 MB; never in a panic.
 //!
 //! `XDPLB_DAMAGES=N` says how many each (`cargo xtask test` runs 10,000, optimised); `XDPLB_DAMAGE=NAME:NUMBER` repeats one,
 //! which is what a failure prints, and leaves the file in the temporary folder.
@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use goblin::elf::Elf;
 use xdplb_linker::link::{self, Input};
+use xdplb_loader::inspect::{Inspection, Language};
 use xdplb_loader::object::{KernelTypes, Spec, Target};
 use xdplb_tests::damage::Patient;
 use xdplb_tests::objects;
@@ -100,6 +101,13 @@ impl Object {
             let _ = spec.needs();
             let _ = spec.plan(&Target::default());
             let _ = spec.plan(&self.target);
+        }
+        if number.is_multiple_of(4) {
+            for language in [Language::C, Language::Rust] {
+                if let Ok(mut view) = Inspection::of(bytes, language) {
+                    view.add_bytes(bytes);
+                }
+            }
         }
         if let Some(btf) = section(bytes, ".BTF") {
             let _ = KernelTypes::parse(btf);

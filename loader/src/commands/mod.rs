@@ -10,6 +10,7 @@ mod dry_run;
 mod explain;
 mod files;
 mod flows;
+mod inspect;
 mod interfaces;
 mod plan;
 mod reload;
@@ -73,6 +74,8 @@ enum Command {
     Detach(DetachArgs),
     /// Load every map and program of BPF objects into this kernel, say how each went, and unload
     Verify(verify::VerifyArgs),
+    /// A BPF object, explained: sections, programs, maps, types, relocations, instructions; needs no privilege
+    Inspect(inspect::InspectArgs),
 }
 
 #[derive(Debug, Args)]
@@ -265,6 +268,7 @@ pub fn main() -> ExitCode {
         (Some(Command::Check(args)), _) => check(&args).map(success),
         (Some(Command::Detach(args)), _) => detach::detach(&args).map(success),
         (Some(Command::Verify(args)), _) => verify::verify(&args),
+        (Some(Command::Inspect(args)), _) => inspect::inspect(&args).map(success),
         (None, None) => {
             let _ = <Cli as clap::CommandFactory>::command().print_help();
             return ExitCode::from(2);

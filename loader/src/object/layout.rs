@@ -16,15 +16,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use xdplb_linker::elf::SectionIndex;
 use xdplb_linker::insn::{self, Insn, InsnIndex};
 
-use super::arena::GLOBALS;
+use super::aim::Aim;
 use super::kernel_names::Answers;
 use super::records::Placed;
-use super::relocate::{Reference, Referent};
 use super::spec::Function;
-use super::{MapSpec, ObjectError, Patch, PatchTarget, Spec};
+use super::{ObjectError, Patch, PatchTarget, Spec};
 
 /// `BPF_COMPLEXITY_LIMIT_INSNS`, which bounds a privileged program's length.
 const MAX_INSNS: usize = 1_000_000;
@@ -82,27 +80,22 @@ impl<'a> Layout<'a> {
             for step in insn::steps(&code.insns[range]) {
                 let in_section = function.start + step.at.0;
                 let at = InsnIndex(base + step.at.0);
-                let reference = code.references.get(in_section);
-                if let Some(Reference {
-                    referent: Referent::Broken(cause),
-                    ..
-                }) = reference
-                {
-                    return Err(self.error(function, in_section, cause.clone()));
-                }
-                let callee = if step.insn.is_call() {
-                    self.callee(function, in_section, step.insn, at, reference)?
-                } else if step.insn.is_ld_imm64() {
-                    if step.second.is_none() {
-                        return Err(self.error(
-                            function,
-                            in_section,
-                            "the function ends within an instruction".into(),
-                        ));
+                let callee = match self.spec.aim(function, in_section, step)? {
+                    Aim::Nothing => None,
+                    Aim::Function(callee) => Some(callee),
+                    Aim::Map { symbol, target } => {
+                        self.patch(at, target, &symbol);
+                        None
                     }
-                    self.address(function, in_section, step.insn, at, reference)?
-                } else {
-                    None
+                    Aim::Kernel(symbol) => {
+                        let done = if step.insn.is_call() {
+                            self.call_kernel(&symbol, at)
+                        } else {
+                            self.refer_to_kernel(&symbol, step.insn, at)
+                        };
+                        done.map_err(|cause| self.error(function, in_section, cause))?;
+                        None
+                    }
                 };
                 let Some(callee) = callee else { continue };
                 if !self.at.contains_key(&callee) {
@@ -146,124 +139,17 @@ impl<'a> Layout<'a> {
         Ok(())
     }
 
-    /// The function that a call goes to; `None` for helpers.
-    fn callee(
-        &mut self,
-        function: &Function,
-        insn: u32,
-        call: Insn,
-        at: InsnIndex,
-        reference: Option<&Reference>,
-    ) -> Result<Option<usize>, ObjectError> {
-        let relative = i64::from(call.imm) + 1;
-        match reference {
-            None if !call.is_pseudo_call() => Ok(None),
-            None => self
-                .function_at(function, insn, function.code, i64::from(insn) + relative)
-                .map(Some),
-            Some(Reference {
-                symbol,
-                referent: Referent::Undefined { .. } | Referent::Broken(_),
-            }) => {
-                self.call_kernel(symbol, at)
-                    .map_err(|cause| self.error(function, insn, cause))?;
-                Ok(None)
-            }
-            Some(Reference {
-                symbol,
-                referent: Referent::Place { section, offset },
-            }) => {
-                match self.code_index(*section) {
-                    // The addend counts instructions: -1 with a function's symbol, the place with a section's.
-                    Some(code) => self
-                        .function_at(function, insn, code, (*offset / 8) as i64 + relative)
-                        .map(Some),
-                    None => Err(self.error(
-                        function,
-                        insn,
-                        format!("calls `{symbol}`, which is not code"),
-                    )),
-                }
-            }
-        }
-    }
-
-    /// What a ld_imm64 refers to: a map or data (a patch), a function (returned), or nothing.
-    fn address(
-        &mut self,
-        function: &Function,
-        insn: u32,
-        load: Insn,
-        at: InsnIndex,
-        reference: Option<&Reference>,
-    ) -> Result<Option<usize>, ObjectError> {
-        let (symbol, section, offset) = match reference {
-            None if load.src == insn::BPF_PSEUDO_FUNC => {
-                let target = i64::from(insn) + i64::from(load.imm) + 1;
-                return self
-                    .function_at(function, insn, function.code, target)
-                    .map(Some);
-            }
-            None => return Ok(None),
-            Some(Reference {
-                symbol,
-                referent: Referent::Undefined { .. } | Referent::Broken(_),
-            }) => {
-                self.refer_to_kernel(symbol, load, at)
-                    .map_err(|cause| self.error(function, insn, cause))?;
-                return Ok(None);
-            }
-            Some(Reference {
-                symbol,
-                referent: Referent::Place { section, offset },
-            }) => {
-                // The addend counts bytes; it is not negative in what compilers write.
-                (
-                    symbol,
-                    *section,
-                    offset.saturating_add(u64::from(load.imm as u32)),
-                )
-            }
+    /// Makes the ld_imm64 at `at` one that waits for a map's descriptor.
+    fn patch(&mut self, at: InsnIndex, target: PatchTarget, symbol: &str) {
+        let in_arena = |map: usize| {
+            let map = self.spec.maps.get(map);
+            map.is_some_and(|map| map.globals.is_some())
         };
-        if let Some(code) = self.code_index(section) {
-            return self
-                .function_at(function, insn, code, (offset / 8) as i64)
-                .map(Some);
-        }
-        let Some((map, target)) = self.spec.map_at(section, offset) else {
-            let cause = match self.spec.other_sections.get(&section).map(String::as_str) {
-                Some(GLOBALS) => format!(
-                    "refers to `{symbol}`, a global in an arena ({GLOBALS}), and the object has no arena"
-                ),
-                Some(name) => format!(
-                    "refers to `{symbol}` in section `{name}`, which is neither a map, data nor a function"
-                ),
-                None => {
-                    format!("refers to `{symbol}`, which is neither a map, data nor a function")
-                }
-            };
-            return Err(self.error(function, insn, cause));
-        };
-        let size = map
-            .globals
-            .as_ref()
-            .map_or(map.value_size.into(), |globals| globals.size);
-        if let PatchTarget::MapValue { offset, .. } = target
-            && u64::from(offset) > size
-        {
-            let cause = format!(
-                "refers to {offset} bytes into `{}`, which has {size}",
-                map.name
-            );
-            return Err(self.error(function, insn, cause));
-        }
         let target = match target {
-            PatchTarget::MapValue { map: at, offset } if map.globals.is_some() => {
-                PatchTarget::MapValue {
-                    map: at,
-                    offset: offset.wrapping_add(self.answers.arena_at),
-                }
-            }
+            PatchTarget::MapValue { map, offset } if in_arena(map) => PatchTarget::MapValue {
+                map,
+                offset: offset.wrapping_add(self.answers.arena_at),
+            },
             other => other,
         };
         let (src, second) = match target {
@@ -279,68 +165,10 @@ impl<'a> Layout<'a> {
         self.insns[at].src = src;
         self.insns[at].imm = 0;
         self.insns[at + 1].imm = second;
-        Ok(None)
-    }
-
-    fn code_index(&self, section: SectionIndex) -> Option<usize> {
-        self.spec
-            .code
-            .iter()
-            .position(|code| code.section == section)
-    }
-
-    fn function_at(
-        &self,
-        from: &Function,
-        insn: u32,
-        code: usize,
-        target: i64,
-    ) -> Result<usize, ObjectError> {
-        let found = u32::try_from(target)
-            .ok()
-            .and_then(|start| self.spec.function_at.get(&(code, start)));
-        found.copied().ok_or_else(|| {
-            let section = &self.spec.code[code].name;
-            self.error(
-                from,
-                insn,
-                format!("no function begins at instruction {target} of {section}"),
-            )
-        })
     }
 
     /// An error about an instruction, counted in its section.
     pub(super) fn error(&self, function: &Function, insn: u32, cause: String) -> ObjectError {
-        let section = self.spec.code[function.code].name.clone();
-        let place = Some((
-            InsnIndex(insn - function.start.min(insn)),
-            function.name.clone(),
-        ));
-        ObjectError {
-            section,
-            offset: Some(u64::from(insn) * 8),
-            insn: place,
-            cause,
-        }
-    }
-}
-
-impl Spec {
-    /// The map that a place in a section belongs to, and how an instruction refers to it.
-    fn map_at(&self, section: SectionIndex, offset: u64) -> Option<(&MapSpec, PatchTarget)> {
-        let in_arena = |map: &MapSpec| map.globals.as_ref().is_some_and(|g| g.section == section);
-        let (index, map) = self.maps.iter().enumerate().find(|(_, map)| {
-            in_arena(map)
-                || map.place.0 == section && (map.name.starts_with('.') || map.place.1 == offset)
-        })?;
-        let target = if map.name.starts_with('.') || in_arena(map) {
-            PatchTarget::MapValue {
-                map: index,
-                offset: u32::try_from(offset).ok()?,
-            }
-        } else {
-            PatchTarget::Map(index)
-        };
-        Some((map, target))
+        self.spec.error_at(function, insn, cause)
     }
 }

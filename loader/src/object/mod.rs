@@ -7,11 +7,12 @@
 //! **Invariant.** Any byte string gives a `Spec` or an [`ObjectError`] that names section, offset and cause; the work and the
 //! memory are bounded by the size of the input.
 
+mod aim;
 mod arena;
 mod btf;
 #[cfg(test)]
 #[path = "../../tests/support/build.rs"]
-mod build;
+pub(crate) mod build;
 pub mod core;
 mod data;
 mod error;
@@ -33,6 +34,7 @@ mod legacy_tests;
 mod map_plan;
 mod map_spec;
 mod maps;
+mod outline;
 mod plan;
 mod program_kind;
 mod records;
@@ -50,9 +52,11 @@ mod values;
 #[cfg(test)]
 mod values_tests;
 
+pub(crate) use aim::Aim;
 pub use error::ObjectError;
 pub use kernel_types::{KernelTypes, ModuleTypes, Modules};
 pub use map_spec::{Freeze, MapSpec, Pinning, SlotValue};
+pub(crate) use outline::{FunctionOutline, Wanted, file_types};
 pub use plan::{MapFds, MapPlan, Patch, PatchTarget, Plan, ProgramPlan};
 pub use program_kind::{AttachTarget, ProgramKind, SectionKind};
 pub use records::SourceLine;

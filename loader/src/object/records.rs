@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use xdplb_linker::btf::Btf;
+use xdplb_linker::btf::{Btf, TypeId};
 use xdplb_linker::btf_ext::{BtfExt, CoreRelo, FuncInfo, Group, LineInfo, Record, encode_records};
 use xdplb_linker::elf::Object;
 use xdplb_linker::insn::{self, Insn, InsnIndex};
@@ -83,6 +83,24 @@ impl Records {
     /// Why there are none at all, where that is so.
     pub(super) fn absent(&self) -> Option<&str> {
         self.absent.as_deref()
+    }
+
+    /// The source lines of a section, ascending.
+    pub(super) fn lines(&self, section: &str) -> &[LineInfo] {
+        self.line_info.get(section).map_or(&[], Vec::as_slice)
+    }
+
+    /// The BTF function that begins at an instruction of a section.
+    pub(super) fn function_type(&self, section: &str, insn: u32) -> Option<TypeId> {
+        let records = self.func_info.get(section)?;
+        let at = records.partition_point(|record| record.insn_off < insn);
+        let record = records.get(at)?;
+        (record.insn_off == insn).then_some(record.type_id)
+    }
+
+    /// The CO-RE relocations of a section, ascending.
+    pub(super) fn core_relos_in(&self, section: &str) -> &[CoreRelo] {
+        self.core_relos.get(section).map_or(&[], Vec::as_slice)
     }
 
     /// Whether anything is to be looked up in the kernel's types.

@@ -31,5 +31,6 @@ pub use candidates::Kernel;
 pub use compatible::types_compatible;
 pub use explain::explain;
 pub use patch::POISON;
+pub(crate) use relocations::question;
 pub use relocations::{Applied, Relocations};
 pub use view::{Count, Shape, Ty, TypeKind, Types, essential};

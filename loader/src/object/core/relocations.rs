@@ -156,18 +156,32 @@ impl Texts {
 
 /// ``CO-RE relocation `struct sk_buff.len (0:1)` byte_off``.
 fn title(local: &dyn Types, relo: &CoreRelo) -> String {
-    let Some(question) = Question::of(relo.kind) else {
-        return format!("CO-RE relocation of kind {}", relo.kind);
-    };
-    let what = match Path::read(local, relo, question) {
-        Ok(path) => path.readable(local),
-        Err(_) => format!(
+    match Question::of(relo.kind) {
+        None => format!("CO-RE relocation of kind {}", relo.kind),
+        Some(_) => {
+            let (what, word) = question(local, relo);
+            format!("CO-RE relocation `{what}` {word}")
+        }
+    }
+}
+
+/// What a relocation is about, `struct sk_buff.len (0:1)`, and what it asks of it, `byte_off`.
+pub(crate) fn question(local: &dyn Types, relo: &CoreRelo) -> (String, &'static str) {
+    let whole = || {
+        format!(
             "{} + `{}`",
             local.title(relo.type_id),
             local.text(relo.access)
-        ),
+        )
     };
-    format!("CO-RE relocation `{what}` {}", question.word())
+    let Some(question) = Question::of(relo.kind) else {
+        return (whole(), "unknown");
+    };
+    let what = match Path::read(local, relo, question) {
+        Ok(path) => path.readable(local),
+        Err(_) => whole(),
+    };
+    (what, question.word())
 }
 
 struct Resolver<'a> {
