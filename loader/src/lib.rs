@@ -25,7 +25,8 @@
 //! reports the rest; a [`Plan`] says beforehand what would be asked of the kernel; an observer of [`load::Step`]s watches.
 //!
 //! Inside, `object` is pure (bytes → `Spec` → `Plan`), `kernel` and `netlink` are the two places with effects; the three never
-//! import each other. `load` joins them, `balancer` and `commands` build on `load`. `uapi` holds the numbers all agree on.
+//! import each other. `load` joins them, `balancer` and `commands` build on `load`. `uapi` holds the numbers all agree on;
+//! `witness` hears what the two say to the kernel.
 
 pub mod attach;
 pub mod balancer;
@@ -36,6 +37,7 @@ pub mod load;
 pub mod netlink;
 pub mod object;
 pub mod uapi;
+pub mod witness;
 
 pub use attach::{Attachment, Detached};
 pub use balancer::signals::Stop;

@@ -7,6 +7,7 @@ use super::btf::Btf;
 use super::program::{self, ProgramDefinition};
 use super::{Map, MapDefinition, MapShape, permission};
 use crate::uapi::{AttachType, MapType, ProgramType, map_flags};
+use crate::witness;
 
 /// Something that not every kernel has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,13 +57,33 @@ impl Feature {
         Feature::XdpFrags,
         Feature::XdpLoadBytes,
     ];
+
+    /// What is asked, in a few words.
+    pub fn question(self) -> &'static str {
+        match self {
+            Feature::Btf => "types (BTF)",
+            Feature::BtfFunc => "functions in BTF (BTF_KIND_FUNC)",
+            Feature::BtfFuncGlobal => "linkage of functions in BTF",
+            Feature::BtfDatasec => "variables and sections in BTF (BTF_KIND_VAR, DATASEC)",
+            Feature::BtfFloat => "floating-point types in BTF (BTF_KIND_FLOAT)",
+            Feature::BtfDeclTag => "tags of declarations in BTF (BTF_KIND_DECL_TAG)",
+            Feature::BtfTypeTag => "tags of types in BTF (BTF_KIND_TYPE_TAG)",
+            Feature::BtfEnum64 => "64-bit enumerations in BTF (BTF_KIND_ENUM64)",
+            Feature::BtfAttributes => "tags that are attributes in BTF",
+            Feature::BtfSectionNames => "any printable character in BTF's names of sections",
+            Feature::MmapableArray => "arrays that can be mapped into memory (BPF_F_MMAPABLE)",
+            Feature::XdpFrags => "XDP programs for packets in several buffers (xdp.frags)",
+            Feature::XdpLoadBytes => "the helper bpf_xdp_load_bytes",
+        }
+    }
 }
 
 /// Whether this kernel has the feature. Without the privilege to try, the answer is no.
 pub fn supports(feature: Feature) -> bool {
     static ANSWERS: [OnceLock<bool>; Feature::ALL.len()] =
         [const { OnceLock::new() }; Feature::ALL.len()];
-    *ANSWERS[feature as usize].get_or_init(|| probe(feature))
+    *ANSWERS[feature as usize]
+        .get_or_init(|| witness::asking(feature.question(), || probe(feature)))
 }
 
 fn probe(feature: Feature) -> bool {

@@ -10,6 +10,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::program::{self, ProgramDefinition};
 use crate::uapi::ProgramType;
+use crate::witness;
 
 /// What became of the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +26,10 @@ pub(super) enum Limit {
 /// Raises the limit where the kernel counts by it; once a process.
 pub(super) fn raise() -> Limit {
     static LIMIT: OnceLock<Limit> = OnceLock::new();
-    *LIMIT.get_or_init(|| decide(counts_by_cgroup, raise_now))
+    *LIMIT.get_or_init(|| {
+        let question = "memory counted by cgroup, not against RLIMIT_MEMLOCK";
+        decide(|| witness::asking(question, counts_by_cgroup), raise_now)
+    })
 }
 
 /// What was done about the limit so far, for the error that follows: nothing is tried here.

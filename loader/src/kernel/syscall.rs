@@ -8,8 +8,11 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::os::fd::{FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+
+use crate::witness::{self, Call, Direction, Pointed, Said, Written};
 
 /// `enum bpf_cmd`: the commands this loader gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,8 +57,23 @@ pub(super) struct Attr<'a> {
     bytes: [u8; MAX_SIZE],
     size: usize,
     /// What was written, for people: name, offset and width of each field.
-    fields: Vec<(&'static str, usize, usize)>,
+    fields: Vec<Written>,
+    /// What the pointers in it lead to.
+    pointers: Vec<Pointer<'a>>,
     borrows: PhantomData<&'a mut [u8]>,
+}
+
+/// Bytes that a field points to. The block holds their borrow, so they are there for as long as it is.
+struct Pointer<'a> {
+    offset: usize,
+    to: To<'a>,
+}
+
+enum To<'a> {
+    /// The kernel reads them.
+    Input(&'a [u8]),
+    /// The kernel writes them, so that no reference to them is kept.
+    Output(*const u8, usize),
 }
 
 impl<'a> Attr<'a> {
@@ -67,6 +85,7 @@ impl<'a> Attr<'a> {
             bytes: [0; MAX_SIZE],
             size: size.min(MAX_SIZE),
             fields: Vec::with_capacity(16),
+            pointers: Vec::with_capacity(4),
             borrows: PhantomData,
         }
     }
@@ -76,7 +95,11 @@ impl<'a> Attr<'a> {
         debug_assert!(end <= MAX_SIZE, "{name} lies inside the block");
         if let Some(place) = self.bytes.get_mut(offset..end) {
             place.copy_from_slice(value);
-            self.fields.push((name, offset, value.len()));
+            self.fields.push(Written {
+                name,
+                offset,
+                width: value.len(),
+            });
             if value.iter().any(|&byte| byte != 0) {
                 self.size = self.size.max(end);
             }
@@ -133,6 +156,7 @@ impl<'a> Attr<'a> {
         } else {
             bytes.as_ptr().expose_provenance()
         };
+        self.points(offset, To::Input(bytes));
         self.u64(name, offset, address as u64)
     }
 
@@ -148,7 +172,14 @@ impl<'a> Attr<'a> {
         } else {
             bytes.as_mut_ptr().expose_provenance()
         };
+        self.points(offset, To::Output(bytes.as_ptr(), bytes.len()));
         self.u64(name, offset, address as u64)
+    }
+
+    /// A field that is written again points to something else.
+    fn points(&mut self, offset: usize, to: To<'a>) {
+        self.pointers.retain(|pointer| pointer.offset != offset);
+        self.pointers.push(Pointer { offset, to });
     }
 
     /// A 32-bit field as the kernel left it.
@@ -164,7 +195,12 @@ impl<'a> Attr<'a> {
 impl fmt::Debug for Attr<'_> {
     /// One `offset name = value` for each field that was written, and the block's size.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for &(name, offset, width) in &self.fields {
+        for &Written {
+            name,
+            offset,
+            width,
+        } in &self.fields
+        {
             let bytes = &self.bytes[offset..offset + width];
             match *bytes {
                 [a, b, c, d] => writeln!(
@@ -186,6 +222,7 @@ impl fmt::Debug for Attr<'_> {
 /// length of a slice beside its address, or checks the slice against the size that the kernel uses instead (a map's key and
 /// value size).
 pub(super) fn bpf(command: Command, attr: &mut Attr<'_>) -> Result<i32, Errno> {
+    let before = witness::listening().then(|| (attr.bytes[..attr.size].to_vec(), Instant::now()));
     // SAFETY: `attr.bytes` is a live block of at least `attr.size` bytes; the addresses inside point to slices borrowed for
     // the lifetime of `attr`, mutable ones where the kernel writes; see above for their lengths.
     let answer = unsafe {
@@ -196,16 +233,82 @@ pub(super) fn bpf(command: Command, attr: &mut Attr<'_>) -> Result<i32, Errno> {
             attr.size,
         )
     };
-    if answer < 0 {
-        // The kernel's internal ENOTSUPP (include/linux/errno.h) reaches user space here and there; it has no name there.
-        const ENOTSUPP: i32 = 524;
-        return Err(match Errno::last_raw() {
-            ENOTSUPP => Errno::EOPNOTSUPP,
-            errno => Errno::from_raw(errno),
-        });
+    let result = match answer {
+        0.. => Ok(answer),
+        _ => Err(Errno::last_raw()),
+    };
+    if let Some((before, started)) = before {
+        let elapsed = started.elapsed();
+        tell(command, attr, before, result, elapsed);
     }
-    i32::try_from(answer).map_err(|_| Errno::EOVERFLOW)
+    // The kernel's internal ENOTSUPP (include/linux/errno.h) reaches user space here and there; it has no name there.
+    const ENOTSUPP: i32 = 524;
+    match result {
+        Ok(answer) => i32::try_from(answer).map_err(|_| Errno::EOVERFLOW),
+        Err(ENOTSUPP) => Err(Errno::EOPNOTSUPP),
+        Err(errno) => Err(Errno::from_raw(errno)),
+    }
 }
+
+/// Tells the witness about a command that was given.
+fn tell(
+    command: Command,
+    attr: &Attr<'_>,
+    before: Vec<u8>,
+    result: Result<libc::c_long, i32>,
+    elapsed: Duration,
+) {
+    let pointed = |pointer: &Pointer<'_>| {
+        let (direction, len, bytes) = match pointer.to {
+            To::Input(bytes) => (Direction::In, bytes.len(), witness::kept(bytes)),
+            To::Output(start, len) => {
+                // SAFETY: the bytes are borrowed, mutably, for as long as `attr` lives, and initialised; the kernel is done
+                // with them, and this reference is gone before anybody else gets to use them.
+                let bytes = unsafe { std::slice::from_raw_parts(start, len) };
+                let end = match IS_TEXT.contains(&(command as i32, pointer.offset)) {
+                    true => bytes.iter().position(|&b| b == 0).unwrap_or(len),
+                    false => len,
+                };
+                (Direction::Out, len, witness::kept(&bytes[..end]))
+            }
+        };
+        Pointed {
+            offset: pointer.offset,
+            direction,
+            len,
+            bytes,
+        }
+    };
+    witness::tell(|| {
+        Said::Call(Call {
+            command: command as u32,
+            attr_after: attr.bytes[..before.len()].to_vec(),
+            attr: before,
+            written: attr.fields.clone(),
+            pointed: attr
+                .pointers
+                .iter()
+                .filter(|pointer| pointer.to.len() > 0)
+                .map(pointed)
+                .collect(),
+            result: result.map(|answer| answer as i32),
+            elapsed,
+            purpose: witness::purpose(),
+        })
+    });
+}
+
+impl To<'_> {
+    fn len(&self) -> usize {
+        match *self {
+            To::Input(bytes) => bytes.len(),
+            To::Output(_, len) => len,
+        }
+    }
+}
+
+/// The pointers to logs (command, offset): large buffers of which the text alone is worth a copy.
+const IS_TEXT: [(i32, usize); 2] = [(Command::ProgLoad as i32, 32), (Command::BtfLoad as i32, 8)];
 
 /// Gives a command whose answer is a new descriptor (the kernel opens it close-on-exec).
 pub(super) fn bpf_fd(command: Command, attr: &mut Attr<'_>) -> Result<OwnedFd, Errno> {

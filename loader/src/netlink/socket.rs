@@ -14,6 +14,7 @@ use nix::sys::time::{TimeVal, TimeValLike};
 use super::consts::*;
 use super::error::NetlinkError;
 use super::message::{Malformed, Message, Request, messages, outcome};
+use crate::witness::{self, Datagram, Said, Sender};
 
 /// The kernel answers rtnetlink requests at once; RTNL can be held for a while on a busy machine.
 const TIMEOUT_SECONDS: i64 = 5;
@@ -112,6 +113,7 @@ impl Socket {
         let seq = self.seq.get().wrapping_add(1);
         self.seq.set(seq);
         let bytes = request.clone().finish(seq);
+        told(Sender::Loader, what, &bytes);
         retry(|| send(self.fd.as_raw_fd(), &bytes, MsgFlags::empty())).map_err(failed)?;
         let mut whole = Dump::Whole;
         let mut total = 0usize;
@@ -131,6 +133,7 @@ impl Socket {
             buffer.resize(len.max(1), 0);
             let len = retry(|| recv(self.fd.as_raw_fd(), &mut buffer, MsgFlags::empty()))
                 .map_err(failed)?;
+            told(Sender::Kernel, what, &buffer[..len.min(buffer.len())]);
             total = total.saturating_add(len.max(16));
             for message in messages(&buffer[..len.min(buffer.len())]) {
                 let message = message.map_err(malformed)?;
@@ -159,6 +162,18 @@ impl Socket {
             cause: "the answer has no end",
         })
     }
+}
+
+/// Tells the witness.
+fn told(sender: Sender, what: &str, bytes: &[u8]) {
+    witness::tell(|| {
+        Said::Datagram(Datagram {
+            sender,
+            what: what.into(),
+            len: bytes.len(),
+            bytes: witness::kept(bytes),
+        })
+    });
 }
 
 /// Whether a dump shows one state of the kernel's table.
