@@ -38,6 +38,18 @@ pub struct LoadOptions {
     pub reuse: HashMap<String, Map>,
     /// Where maps that ask for it are pinned by name; a fitting map that is pinned there already is used.
     pub pins: Option<BpfFs>,
+    /// Whether the verifier writes a log of programs that it accepts, for [`Step::ProgramLoaded`].
+    pub log: VerifierLogs,
+}
+
+/// Of which programs the verifier writes a log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum VerifierLogs {
+    /// Of those that it rejects: quickest.
+    #[default]
+    OfRejected,
+    /// Of all, with the state of the registers at each instruction.
+    Always,
 }
 
 /// Everything up to the first bpf(2): reads of the machine what the object asks for, plans the load and reports it. A map or
@@ -74,7 +86,11 @@ fn announce(spec: &Spec, plan: &Plan, observer: &mut dyn Observer) {
         observer.step(&Step::MapPlanned { map });
     }
     for program in &plan.programs {
-        observer.step(&Step::ProgramPlanned { program });
+        observer.step(&Step::ProgramPlanned {
+            spec,
+            plan,
+            program,
+        });
     }
 }
 
@@ -163,7 +179,7 @@ fn carry_out(
     let mut programs = Vec::with_capacity(plan.programs.len());
     for program in &plan.programs {
         let loaded = programs::missing_map(plan, program, &maps)
-            .and_then(|()| programs::load(plan, program, &fds, &types, observer));
+            .and_then(|()| programs::load(plan, program, &fds, &types, options.log, observer));
         programs.push(tolerance.judge(&types, loaded)?);
     }
     slots.extend(slots::fill_programs(plan, &maps, &programs, observer));

@@ -99,7 +99,10 @@ impl<'a> Ground<'a> {
             Some(running) => adopt::maps(running, order.image)?,
             None => Default::default(),
         };
-        let options = LoadOptions { reuse, pins: None };
+        let options = LoadOptions {
+            reuse,
+            ..LoadOptions::default()
+        };
         let loaded = load::load(&spec, options, &mut ()).map_err(missing_capability)?;
         fill(&loaded, order.image)?;
         if let Some(running) = order.adopted() {

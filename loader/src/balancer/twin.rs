@@ -90,7 +90,10 @@ pub fn load(
             reuse.insert(shared.name.to_string(), map.try_clone()?);
         }
     }
-    let options = LoadOptions { reuse, pins: None };
+    let options = LoadOptions {
+        reuse,
+        ..LoadOptions::default()
+    };
     Ok(load::load(&spec, options, &mut ()).map_err(missing_capability)?)
 }
 

@@ -164,7 +164,7 @@ impl DryRun {
             Step::ObjectRead { spec } => self.settings = constants(spec),
             Step::BtfPlanned { types } => self.btf_types = *types,
             Step::MapPlanned { map } => self.maps.push(planned_map(map)),
-            Step::ProgramPlanned { program } => self.programs.push(planned_program(program)),
+            Step::ProgramPlanned { program, .. } => self.programs.push(planned_program(program)),
             // The list of steps may grow.
             _ => {}
         }

@@ -14,10 +14,12 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 
+use super::explain::Explain;
 use super::{UsageError, clean, explain, files, remark, say, say_json};
 use crate::kernel::BpfFs;
-use crate::load::{self, LoadError, LoadOptions, Step};
+use crate::load::{self, LoadError, LoadOptions, Observer, Step, VerifierLogs};
 use crate::object::{Plan, ProgramSpec, Spec};
+use crate::story::{Recorder, Story};
 use failure::{Failure, Kind};
 use options::{Entries, Inner, Settings, TypeOf, Value};
 use outcome::{Outcome, Types};
@@ -42,9 +44,9 @@ pub(super) struct VerifyArgs {
     /// Where maps that ask for it are pinned: fitting ones that are there are used, new ones are removed again
     #[arg(long, value_name = "DIR")]
     pin: Option<PathBuf>,
-    /// Say each step of the load, on standard error
-    #[arg(long)]
-    explain: bool,
+    /// Tell the load: short, a line a step, on standard error; json, every byte of it, on standard output or into a file
+    #[arg(long, value_name = "short|json[:FILE]", num_args = 0..=1, require_equals = true, default_missing_value = "short")]
+    explain: Option<Explain>,
     /// When the verifier rejects a program, show its whole log
     #[arg(long)]
     verifier_log: bool,
@@ -68,14 +70,16 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<ExitCode> {
     };
     // From here on something happens in the kernel.
     let mut outcomes = Vec::new();
+    let mut stories = Vec::new();
     let mut code = ExitCode::SUCCESS;
     let mut said_once = false;
     for (number, path) in args.objects.iter().enumerate() {
-        let outcome = one(args, settings, path, pins.as_ref());
+        let (outcome, story) = one(args, settings, path, pins.as_ref());
+        stories.extend(story);
         if !outcome.ok {
             code = ExitCode::FAILURE;
         }
-        if !args.json {
+        if !args.json && !args.explain.as_ref().is_some_and(Explain::takes_stdout) {
             print_tables(args, number, &outcome);
         }
         if !(said_once && outcome.is_everyones()) {
@@ -90,6 +94,9 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<ExitCode> {
     }
     if args.json {
         say_json(&outcomes)?;
+    }
+    if let Some(explain) = &args.explain {
+        explain.tell(&stories)?;
     }
     Ok(code)
 }
@@ -126,58 +133,88 @@ fn read(path: &Path) -> Result<Spec, Failure> {
     Ok(spec)
 }
 
-/// Loads one object and unloads it.
+/// Loads one object and unloads it; also tells the story, if it is wanted.
 fn one(
     args: &VerifyArgs,
     settings: Settings<'_>,
     path: &Path,
     pins: Option<&PinDirectory>,
-) -> Outcome {
+) -> (Outcome, Option<Story>) {
     let shown = path.display().to_string();
-    if args.explain && args.objects.len() > 1 {
+    let short = args.explain == Some(Explain::Short);
+    if short && args.objects.len() > 1 {
         remark(format_args!("{}:", clean(&shown)));
     }
     let mut spec = match read(path) {
         Ok(spec) => spec,
-        Err(failure) => return Outcome::unread(shown, failure),
+        Err(failure) => return (Outcome::unread(shown, failure), None),
     };
     if let Err(error) = settings.apply(&mut spec, &shown) {
-        return Outcome::unread(shown, Failure::new(Kind::Object, error.to_string()));
+        let failure = Failure::new(Kind::Object, error.to_string());
+        return (Outcome::unread(shown, failure), None);
     }
+    let wants_story = args.explain.as_ref().is_some_and(Explain::wants_story);
+    let mut recorder = wants_story.then(|| Recorder::new(&shown));
     let mut seen = Seen::default();
     let done = {
         let mut observer = |step: &Step<'_>| {
             seen.note(step);
-            if args.explain {
+            if short {
                 explain::remark_step(step);
             }
+            if let Some(recorder) = &mut recorder {
+                recorder.step(step);
+            }
         };
-        attempt(spec, pins, &mut observer)
+        let log = match wants_story {
+            true => VerifierLogs::Always,
+            false => VerifierLogs::OfRejected,
+        };
+        attempt(spec, pins, log, &mut observer)
     };
     let (plan, programs, report) = match done {
         Attempt(plan, programs, Ok(report)) => (plan, programs, report),
         Attempt(plan, _, Err(error)) => {
             let failure = Failure::of_load(&error, &shown);
-            return Outcome::refused(shown, &plan, failure);
+            let outcome = Outcome::refused(shown, &plan, failure);
+            return told(outcome, recorder);
         }
     };
     let outcome = Outcome::new(shown, &programs, &plan, &report, &seen);
     drop(report);
-    if args.explain {
+    if short {
         remark(format_args!("unloaded"));
     }
-    outcome
+    told(outcome, recorder)
+}
+
+/// The outcome, and the story that ends with it.
+fn told(outcome: Outcome, recorder: Option<Recorder>) -> (Outcome, Option<Story>) {
+    let errors = || {
+        outcome
+            .failures()
+            .map(|failure| failure.error.into())
+            .collect()
+    };
+    let story = recorder.map(|recorder| recorder.finish(errors()));
+    (outcome, story)
 }
 
 /// What was planned, the programs in the object's order, and what became of the plan.
 struct Attempt(Plan, Vec<ProgramSpec>, Result<load::Report, LoadError>);
 
-fn attempt(spec: Spec, pins: Option<&PinDirectory>, observer: &mut dyn load::Observer) -> Attempt {
+fn attempt(
+    spec: Spec,
+    pins: Option<&PinDirectory>,
+    log: VerifierLogs,
+    observer: &mut dyn Observer,
+) -> Attempt {
     let plan = load::prepare_each(&spec, observer);
     // From here on the object is not needed: its memory serves the load.
     let programs = programs_of(spec);
     let options = LoadOptions {
         pins: pins.map(|pins| pins.fs.clone()),
+        log,
         ..LoadOptions::default()
     };
     let report = load::load_each(&plan, options, observer);

@@ -77,12 +77,12 @@ pub struct LinkInfo {
 }
 
 const MAP_INFO_SIZE: usize = 88;
-const PROG_INFO_SIZE: usize = 232;
+pub(super) const PROG_INFO_SIZE: usize = 232;
 const BTF_INFO_SIZE: usize = 32;
 const LINK_INFO_SIZE: usize = 24;
 
 /// Fills `info` for the object behind `fd`.
-fn get_info(what: &str, fd: BorrowedFd<'_>, info: &mut [u8]) -> Result<(), KernelError> {
+pub(super) fn get_info(what: &str, fd: BorrowedFd<'_>, info: &mut [u8]) -> Result<(), KernelError> {
     let len = info.len() as u32;
     let mut attr = Attr::new(16);
     attr.fd("info.bpf_fd", 0, fd)
@@ -93,7 +93,7 @@ fn get_info(what: &str, fd: BorrowedFd<'_>, info: &mut [u8]) -> Result<(), Kerne
     Ok(())
 }
 
-fn u32_at(bytes: &[u8], offset: usize) -> u32 {
+pub(super) fn u32_at(bytes: &[u8], offset: usize) -> u32 {
     let mut value = [0u8; 4];
     if let Some(bytes) = bytes.get(offset..offset + 4) {
         value.copy_from_slice(bytes);
@@ -101,7 +101,7 @@ fn u32_at(bytes: &[u8], offset: usize) -> u32 {
     u32::from_ne_bytes(value)
 }
 
-fn u64_at(bytes: &[u8], offset: usize) -> u64 {
+pub(super) fn u64_at(bytes: &[u8], offset: usize) -> u64 {
     let mut value = [0u8; 8];
     if let Some(bytes) = bytes.get(offset..offset + 8) {
         value.copy_from_slice(bytes);
@@ -109,7 +109,7 @@ fn u64_at(bytes: &[u8], offset: usize) -> u64 {
     u64::from_ne_bytes(value)
 }
 
-fn put(info: &mut [u8], offset: usize, value: &[u8]) {
+pub(super) fn put(info: &mut [u8], offset: usize, value: &[u8]) {
     if let Some(place) = info.get_mut(offset..offset + value.len()) {
         place.copy_from_slice(value);
     }
@@ -197,23 +197,6 @@ impl ProgramInfo {
     pub fn tag_text(&self) -> String {
         format!("{:016x}", u64::from_be_bytes(self.tag))
     }
-}
-
-/// The code the kernel runs: `(xlated, jited)` bytes. Empty where it does not show them (without CAP_SYS_ADMIN or with
-/// `kernel.bpf_jit_harden` the pointers are refused or zeroed).
-pub(super) fn code(what: &str, fd: BorrowedFd<'_>) -> Result<(Vec<u8>, Vec<u8>), KernelError> {
-    let mut info = [0u8; PROG_INFO_SIZE];
-    get_info(what, fd, &mut info)?;
-    let (jited_len, xlated_len) = (u32_at(&info, 16), u32_at(&info, 20));
-    let mut xlated = vec![0u8; xlated_len as usize];
-    let mut jited = vec![0u8; jited_len as usize];
-    let mut again = [0u8; PROG_INFO_SIZE];
-    put(&mut again, 20, &xlated_len.to_ne_bytes());
-    get_info_with(what, fd, &mut again, 32, &mut xlated)?;
-    let mut again = [0u8; PROG_INFO_SIZE];
-    put(&mut again, 16, &jited_len.to_ne_bytes());
-    get_info_with(what, fd, &mut again, 24, &mut jited)?;
-    Ok((xlated, jited))
 }
 
 /// Asks with one pointer set inside the info block: `buffer` at `offset`; its length was put into `info` by the caller from

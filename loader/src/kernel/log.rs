@@ -18,6 +18,8 @@ const LAST_SIZE: usize = (1 << 24) - 1;
 pub(super) enum Level {
     /// Every instruction and state that the verifier walks through.
     All = 1,
+    /// The same, the state before and after each instruction, and how much work it was: `BPF_LOG_LEVEL2 | BPF_LOG_STATS`.
+    States = 2 | 4,
     /// Errors, and how much work it was: `BPF_LOG_STATS`.
     Brief = 4,
 }
@@ -56,13 +58,22 @@ pub(super) struct Log {
 }
 
 /// Runs `load` with a log buffer that grows while the kernel says that it is too small.
-pub(super) fn collect(mut load: impl FnMut(Buffer<'_>) -> Answer) -> Log {
-    let mut size = FIRST_SIZE;
+pub(super) fn collect(load: impl FnMut(Buffer<'_>) -> Answer) -> Log {
+    collect_at(Level::All, FIRST_SIZE, load)
+}
+
+/// The same for a log of this level, which has room for so many bytes at first.
+pub(super) fn collect_at(
+    level: Level,
+    first_size: usize,
+    mut load: impl FnMut(Buffer<'_>) -> Answer,
+) -> Log {
+    let mut size = first_size;
     loop {
         let mut bytes = vec![0u8; size];
         let answer = load(Buffer {
             bytes: &mut bytes,
-            level: Level::All,
+            level,
         });
         let true_size = answer.true_size as usize;
         if !matches!(answer.result, Err(Errno::ENOSPC)) {

@@ -6,6 +6,7 @@
 
 mod btf;
 mod caps;
+mod code;
 mod config;
 mod cpus;
 mod error;
@@ -37,6 +38,7 @@ mod words;
 
 pub use btf::Btf;
 pub use caps::{Capabilities, Capability};
+pub use code::ProgramCode;
 pub use config::{kernel_config, kernel_version};
 pub use cpus::{page_size, possible_cpus};
 pub use error::KernelError;
@@ -49,7 +51,7 @@ pub use map::{Map, Update};
 pub use map_batch::Pair;
 pub use map_definition::{KernelValue, MapDefinition, MapShape, TypeIds};
 pub use pin::{BpfFs, open_map, open_program, unpin};
-pub use program::{Program, ProgramCode, ProgramDefinition, Records};
+pub use program::{Program, ProgramDefinition, Records, VerifierLog};
 pub use rejection::Rejection;
 pub use ring::{Record, RingBuffer};
 pub use summary::LogSummary;

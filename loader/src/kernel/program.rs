@@ -5,10 +5,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 
-use super::info::{self, ProgramInfo};
+use super::code::{self, ProgramCode};
+use super::info::ProgramInfo;
 use super::kinds::without_program_type;
 use super::layout::ProgLoad;
-use super::log::{self, Answer, Buffer};
+use super::log::{self, Answer, Buffer, Level};
 use super::rejection::Rejection;
 use super::syscall::{Attr, Command, bpf, bpf_fd};
 use super::token::token_flag;
@@ -88,14 +89,19 @@ impl Default for ProgramDefinition<'_> {
     }
 }
 
-/// The code that the kernel runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProgramCode {
-    /// The instructions after the verifier's rewrites.
-    pub xlated: Vec<u8>,
-    /// The machine code.
-    pub jited: Vec<u8>,
+/// What the verifier wrote about a program.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VerifierLog {
+    /// Its text, or the end of it.
+    pub text: String,
+    /// How many bytes it has in all, where the kernel says so (Linux 6.4).
+    pub len: usize,
+    /// Whether `text` is all of it.
+    pub whole: bool,
 }
+
+/// Room for the log of a small program at once.
+const FIRST_STATES: usize = 1 << 20;
 
 /// A program in the kernel. Dropping it closes the descriptor; the program lives on while something holds it.
 #[derive(Debug)]
@@ -126,6 +132,35 @@ impl Program {
             fd,
             name: definition.name.to_string(),
         })
+    }
+
+    /// Loads a program with the verifier's whole log, of an accepted program too: what it knew of the registers before and
+    /// after each instruction. Where the kernel does not take the program so, for instance because the log has no room,
+    /// it is loaded as by [`Program::load`].
+    pub fn load_told(
+        definition: &ProgramDefinition<'_>,
+    ) -> Result<(Self, VerifierLog), KernelError> {
+        let license = c_string("license", definition.license.as_bytes())?;
+        let mut true_size = 0;
+        let log = log::collect_at(Level::States, FIRST_STATES, |log| {
+            let answer = logged(definition, license.as_bytes_with_nul(), log);
+            true_size = answer.true_size as usize;
+            answer
+        });
+        let whole = !matches!(log.result, Err(Errno::ENOSPC));
+        let program = match log.result {
+            Ok(fd) => Program {
+                fd,
+                name: definition.name.to_string(),
+            },
+            Err(_) => Self::load(definition)?,
+        };
+        let told = VerifierLog {
+            len: true_size.max(log.text.len()),
+            text: log.text,
+            whole,
+        };
+        Ok((program, told))
     }
 
     /// Takes over a descriptor that someone else opened.
@@ -179,10 +214,9 @@ impl Program {
             .map_err(|errno| KernelError::privileged(what(), errno, &[Capability::Bpf]))
     }
 
-    /// The instructions after the verifier and the machine code; empty where the kernel hides them.
+    /// The instructions after the verifier, the machine code, and where both come from; empty where the kernel hides them.
     pub fn code(&self) -> Result<ProgramCode, KernelError> {
-        let (xlated, jited) = info::code(&format!("program `{}`", self.name), self.fd.as_fd())?;
-        Ok(ProgramCode { xlated, jited })
+        code::of(&format!("program `{}`", self.name), self.fd.as_fd())
     }
 }
 

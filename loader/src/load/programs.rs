@@ -6,8 +6,10 @@ use std::time::Instant;
 use xdplb_linker::insn::{self, InsnIndex};
 
 use super::types::Types;
-use super::{LoadError, LoadedProgram, Observer, Step};
-use crate::kernel::{Btf, KernelError, Map, Program, ProgramDefinition, Records, Rejection};
+use super::{LoadError, LoadedProgram, Observer, Step, VerifierLogs};
+use crate::kernel::{
+    Btf, KernelError, Map, Program, ProgramDefinition, Records, Rejection, VerifierLog,
+};
 use crate::object::{MapFds, PatchTarget, Plan, ProgramPlan, core};
 
 /// A program whose map there is none of cannot be loaded.
@@ -34,6 +36,7 @@ pub(super) fn load(
     program: &ProgramPlan,
     fds: &MapFds,
     types: &Types,
+    log: VerifierLogs,
     observer: &mut dyn Observer,
 ) -> Result<LoadedProgram, LoadError> {
     for patch in &program.patches {
@@ -75,13 +78,15 @@ pub(super) fn load(
         ..ProgramDefinition::default()
     };
     let started = Instant::now();
-    let loaded = with_records(program, definition, observer)
+    let (loaded, told) = with_records(program, definition, log, observer)
         .map_err(|error| explain(plan, program, error))?;
     let elapsed = started.elapsed();
     let info = loaded.info()?;
     observer.step(&Step::ProgramLoaded {
+        plan,
         program,
-        fd: loaded.as_fd().as_raw_fd(),
+        loaded: &loaded,
+        log: told.as_ref(),
         info: &info,
         elapsed,
     });
@@ -98,10 +103,17 @@ pub(super) fn load(
 fn with_records(
     program: &ProgramPlan,
     mut definition: ProgramDefinition<'_>,
+    log: VerifierLogs,
     observer: &mut dyn Observer,
-) -> Result<Program, KernelError> {
+) -> Result<(Program, Option<VerifierLog>), KernelError> {
     loop {
-        let error = match Program::load(&definition) {
+        let loaded = match log {
+            VerifierLogs::OfRejected => Program::load(&definition).map(|loaded| (loaded, None)),
+            VerifierLogs::Always => {
+                Program::load_told(&definition).map(|(loaded, log)| (loaded, Some(log)))
+            }
+        };
+        let error = match loaded {
             Ok(loaded) => return Ok(loaded),
             Err(error) => error,
         };

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::fit::Fitted;
-use crate::kernel::{Feature, Map, ProgramInfo};
-use crate::object::{MapFds, MapPlan, Needs, Patch, ProgramPlan, Spec, Target};
+use crate::kernel::{Feature, Map, Program, ProgramInfo, VerifierLog};
+use crate::object::{MapFds, MapPlan, Needs, Patch, Plan, ProgramPlan, Spec, Target};
 
 /// Watches a load.
 pub trait Observer {
@@ -59,6 +59,10 @@ pub enum Step<'a> {
     },
     /// This program will be loaded, made of these functions and with these places to fill in.
     ProgramPlanned {
+        /// The object that it is of.
+        spec: &'a Spec,
+        /// Everything that will be loaded.
+        plan: &'a Plan,
         /// Its instructions, patches and records.
         program: &'a ProgramPlan,
     },
@@ -162,10 +166,14 @@ pub enum Step<'a> {
     },
     /// The verifier accepted the program.
     ProgramLoaded {
+        /// Everything that is loaded.
+        plan: &'a Plan,
         /// Its plan.
         program: &'a ProgramPlan,
-        /// Our descriptor.
-        fd: i32,
+        /// The program, to ask about it: what it answers costs system calls, which nobody pays who does not watch.
+        loaded: &'a Program,
+        /// The verifier's log, where [`super::LoadOptions::log`] asks for it.
+        log: Option<&'a VerifierLog>,
         /// What the kernel says about it.
         info: &'a ProgramInfo,
         /// How long it took.

@@ -53,11 +53,12 @@ mod values;
 mod values_tests;
 
 pub(crate) use aim::Aim;
+pub(crate) use core::question as core_question;
 pub use error::ObjectError;
 pub use kernel_types::{KernelTypes, ModuleTypes, Modules};
 pub use map_spec::{Freeze, MapSpec, Pinning, SlotValue};
 pub(crate) use outline::{FunctionOutline, Wanted, file_types};
-pub use plan::{MapFds, MapPlan, Patch, PatchTarget, Plan, ProgramPlan};
+pub use plan::{FittedInsn, MapFds, MapPlan, Original, Patch, PatchTarget, Plan, ProgramPlan};
 pub use program_kind::{AttachTarget, ProgramKind, SectionKind};
 pub use records::SourceLine;
 pub use simplify::{BtfKinds, Known, simplify};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::cell::OnceCell;
 
 use xdplb_linker::btf::Btf;
-use xdplb_linker::btf_ext::{FuncInfo, LineInfo, Record};
+use xdplb_linker::btf_ext::{CoreRelo, FuncInfo, LineInfo, Record};
 use xdplb_linker::insn::{Insn, InsnIndex};
 
 use super::core::{Applied, Kernel, Relocations};
@@ -13,7 +13,8 @@ use super::externs::KCONFIG;
 use super::kernel_names::Answers;
 use super::layout::Layout;
 use super::map_plan::{adjust, kernel_name};
-use super::records::{self, SourceLine};
+use super::records::{self, Placed, SourceLine};
+use super::relocate::References;
 use super::spec::ProgramSpec;
 use super::{MapSpec, ObjectError, ProgramKind, SectionKind, Spec, Target, arena};
 use crate::uapi::AttachType;
@@ -70,12 +71,52 @@ pub struct ProgramPlan {
     /// Instructions that were replaced by a call the verifier refuses, since what they need of the kernel's types is not
     /// there, and why ([`super::core::explain`]).
     pub poisoned: Vec<(InsnIndex, Arc<str>)>,
+    /// Instructions that were fitted to the kernel's types (CO-RE), in the order in which that was done.
+    pub fitted: Vec<FittedInsn>,
     /// The BTF objects (by id) of the modules whose functions or variables it uses. Calls name them by their place in the
     /// load's `fd_array`, which is [`ProgramPlan::fd_array`].
     pub modules: Vec<u32>,
     /// Where the address of a module's variable is wanted, and which of `modules` it is of.
     module_variables: Vec<(InsnIndex, usize)>,
+    placed: Vec<Placed>,
     insns: Vec<Insn>,
+}
+
+/// An instruction that was fitted to the kernel's types. [`told`] says in words what was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FittedInsn {
+    /// Which instruction.
+    pub at: InsnIndex,
+    /// The object's question. Its `insn_off` counts in the section.
+    pub relo: CoreRelo,
+    /// The number that the compiler wrote.
+    pub original: u64,
+    /// The number that took its place.
+    pub new: u64,
+}
+
+/// A function of a program as it stands in the object.
+#[derive(Clone, Copy, Debug)]
+pub struct Original<'a> {
+    /// Where its first instruction is in the program.
+    pub at: InsnIndex,
+    /// Its name.
+    pub name: &'a str,
+    /// The section it is in.
+    pub section: &'a str,
+    /// Where it begins there.
+    pub start: InsnIndex,
+    /// Its instructions, before anything was resolved.
+    pub insns: &'a [Insn],
+    references: &'a References,
+}
+
+impl Original<'_> {
+    /// The symbol that one of its instructions, counted from its first, refers to.
+    pub fn symbol(&self, insn: u32) -> Option<&str> {
+        let reference = self.references.get(self.start.0.checked_add(insn)?)?;
+        Some(&reference.symbol)
+    }
 }
 
 /// An instruction that gets a map's descriptor.
@@ -221,6 +262,23 @@ impl Spec {
         self.plan_programs(&all, target)
     }
 
+    /// The functions of a program that was planned of this `Spec`, as they stand in the object, the program's own first.
+    pub fn originals<'a>(&'a self, program: &'a ProgramPlan) -> impl Iterator<Item = Original<'a>> {
+        program.placed.iter().filter_map(|place| {
+            let function = self.functions.get(place.function)?;
+            let code = self.code.get(function.code)?;
+            let start = function.start as usize;
+            Some(Original {
+                at: place.at,
+                name: &function.name,
+                section: &code.name,
+                start: InsnIndex(function.start),
+                insns: code.insns.get(start..start + function.len as usize)?,
+                references: &code.references,
+            })
+        })
+    }
+
     /// Plans some of the programs (of this `Spec`), with all maps.
     pub fn plan_programs(&self, programs: &[&ProgramSpec], target: &Target) -> Plan {
         let mut plan = Plan {
@@ -296,7 +354,8 @@ impl Spec {
             kind.attach_type = AttachType(member);
         }
         let mut layout = Layout::of(self, &machine.answers, program.function)?;
-        let mut poisoned = self.relocate_types(&mut layout, machine.target, &machine.core)?;
+        let (fitted, mut poisoned) =
+            self.relocate_types(&mut layout, machine.target, &machine.core)?;
         poisoned.append(&mut layout.poisoned);
         let function = |index: usize| {
             let function = &self.functions[index];
@@ -328,23 +387,25 @@ impl Spec {
             line_info,
             patches: layout.patches,
             poisoned,
+            fitted,
             modules: layout.modules,
             module_variables: layout.module_variables,
+            placed: layout.placed,
             insns: layout.insns,
         })
     }
 
-    /// Fits the instructions to the kernel's types (CO-RE), those of appended functions too. Gives the instructions that
-    /// must never run in this kernel, each with the reason.
+    /// Fits the instructions to the kernel's types (CO-RE), those of appended functions too. Gives the instructions
+    /// that were fitted, and those that must never run in this kernel, each with the reason.
     fn relocate_types(
         &self,
         layout: &mut Layout<'_>,
         target: &Target,
         core: &OnceCell<Relocations>,
-    ) -> Result<Vec<(InsnIndex, Arc<str>)>, ObjectError> {
-        let mut poisoned = Vec::new();
+    ) -> Result<(Vec<FittedInsn>, Vec<Poisoned>), ObjectError> {
+        let (mut fitted, mut poisoned) = (Vec::new(), Vec::new());
         let Some(btf) = &self.btf else {
-            return Ok(poisoned);
+            return Ok((fitted, poisoned));
         };
         let kernel = Kernel {
             types: target.types.as_ref(),
@@ -359,15 +420,23 @@ impl Spec {
                 });
                 let at = InsnIndex(place.at.0 + relo.insn_off - function.start);
                 match core.apply(btf, relo, &mut layout.insns, at) {
-                    Ok(Applied::Patched) => {}
+                    Ok(Applied::Patched { original, new }) => fitted.push(FittedInsn {
+                        at,
+                        relo: *relo,
+                        original,
+                        new,
+                    }),
                     Ok(Applied::Poisoned(why)) => poisoned.push((at, why)),
                     Err(cause) => return Err(layout.error(function, relo.insn_off, cause)),
                 }
             }
         }
-        Ok(poisoned)
+        Ok((fitted, poisoned))
     }
 }
+
+/// An instruction that must never run, and why.
+type Poisoned = (InsnIndex, Arc<str>);
 
 fn kind(program: &ProgramSpec) -> Result<ProgramKind, ObjectError> {
     let fail = |cause: String| Err(ObjectError::in_section(&program.section, cause));

@@ -55,11 +55,7 @@ pub(super) const LOG_LEVEL: Flags = &[
 ];
 
 /// `flags` of BPF_MAP_UPDATE_ELEM.
-pub(super) const UPDATE_FLAGS: Flags = &[
-    (1, "BPF_NOEXIST"),
-    (2, "BPF_EXIST"),
-    (4, "BPF_F_LOCK"),
-];
+pub(super) const UPDATE_FLAGS: Flags = &[(1, "BPF_NOEXIST"), (2, "BPF_EXIST"), (4, "BPF_F_LOCK")];
 
 /// `IFLA_XDP_FLAGS` (include/uapi/linux/if_link.h).
 pub(super) const XDP_FLAGS: Flags = &[
@@ -70,12 +66,12 @@ pub(super) const XDP_FLAGS: Flags = &[
     (1 << 4, "XDP_FLAGS_REPLACE"),
 ];
 
-/// The names of the bits that are set, and what is left of the number.
+/// The names of the bits that are set, each bit named once, and what is left of the number.
 pub(super) fn flags(names: Flags, value: u64) -> String {
     let mut left = value;
     let mut words = Vec::new();
     for (bit, name) in names {
-        if value & bit == *bit {
+        if left & bit == *bit {
             words.push((*name).to_string());
             left &= !bit;
         }

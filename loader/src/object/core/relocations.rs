@@ -43,8 +43,13 @@ enum Resolved {
 /// What became of an instruction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Applied {
-    /// It was rewritten for this kernel.
-    Patched,
+    /// It was rewritten for this kernel: the number that the compiler wrote, and the one that took its place.
+    Patched {
+        /// What the object's own types say.
+        original: u64,
+        /// What this kernel's say.
+        new: u64,
+    },
     /// It was replaced by a call that the verifier refuses if the program can get there; the text says why.
     Poisoned(Arc<str>),
 }
@@ -109,7 +114,10 @@ impl Relocations {
             None => return Err("a CO-RE relocation was never looked up".into()),
         };
         match patch(insns, index, answer) {
-            Ok(()) => Ok(Applied::Patched),
+            Ok(()) => Ok(Applied::Patched {
+                original: answer.original,
+                new: answer.new,
+            }),
             Err(Unpatched::Refused(cause)) => Err(format!("{}: {cause}", title(local, relo))),
             Err(Unpatched::Poisoned(cause)) => {
                 poison(insns, index);

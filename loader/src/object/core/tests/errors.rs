@@ -113,9 +113,10 @@ fn candidates_must_agree() {
     };
     let all = Relocations::resolve(&local.btf, relos.iter(), kernel);
     let mut insns = mov(0);
-    assert_eq!(
-        all.apply(&local.btf, &relos[0], &mut insns, InsnIndex(0)),
-        Ok(Applied::Patched)
+    let applied = all.apply(&local.btf, &relos[0], &mut insns, InsnIndex(0));
+    assert!(
+        matches!(applied, Ok(Applied::Patched { .. })),
+        "{applied:?}"
     );
 }
 

@@ -202,7 +202,7 @@ pub(super) fn relocate(
     };
     let all = Relocations::resolve(&local.btf, [relo].iter(), kernel);
     let text = match all.apply(&local.btf, &relo, &mut insns, InsnIndex(0)) {
-        Ok(Applied::Patched) => "patched".to_string(),
+        Ok(Applied::Patched { .. }) => "patched".to_string(),
         Ok(Applied::Poisoned(why)) => format!("poisoned: {why}"),
         Err(why) => format!("error: {why}"),
     };

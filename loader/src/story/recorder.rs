@@ -1,0 +1,346 @@
+//! Makes a story of a load: an observer of its steps that also listens at the doors to the kernel. What it heard between two
+//! steps belongs to the later one.
+
+use std::os::fd::{AsFd, AsRawFd};
+
+use super::call::{self, Answers, Descriptors};
+use super::program::{self, Sources};
+use super::words::{self, hex};
+use super::{
+    Event, FORMAT, Kernel, MapOf, Object, Outcome, ProgramOf, Stage, StageOf, Story, What, log,
+    netlink,
+};
+use crate::kernel::Map;
+use crate::load::{Observer, Step};
+use crate::object::{Freeze, MapPlan, PatchTarget, Plan, ProgramPlan};
+use crate::witness::{Call, Listener, Said};
+
+/// Watches a load and listens.
+#[derive(Debug)]
+pub struct Recorder {
+    listener: Listener,
+    story: Story,
+    descriptors: Descriptors,
+    sources: Sources,
+    stage: Stage,
+    answers: Answers,
+}
+
+impl Recorder {
+    /// Begins; `path` is the object's, empty for the program that is built in.
+    pub fn new(path: &str) -> Self {
+        Recorder {
+            listener: Listener::new(),
+            story: Story {
+                format: FORMAT,
+                teller: concat!("xdplb-load ", env!("CARGO_PKG_VERSION")).into(),
+                kernel: this_kernel(),
+                object: Object {
+                    path: path.into(),
+                    ..Object::default()
+                },
+                ..Story::default()
+            },
+            descriptors: Descriptors::default(),
+            sources: Sources::default(),
+            stage: Stage::Read,
+            answers: Answers::Real,
+        }
+    }
+
+    /// The story, once the load has ended; `errors` are what failed.
+    pub fn finish(mut self, errors: Vec<String>) -> Story {
+        self.hear(None);
+        self.story.outcome = Outcome {
+            ok: errors.is_empty(),
+            errors,
+        };
+        for stage in Stage::ALL {
+            let events = self.story.events.iter();
+            let events: Vec<usize> = events
+                .filter(|event| event.stage == stage)
+                .map(|event| event.number)
+                .collect();
+            if !events.is_empty() {
+                let (title, about) = stage.told();
+                self.story.stages.push(StageOf {
+                    stage,
+                    title,
+                    about,
+                    events,
+                });
+            }
+        }
+        self.story
+    }
+
+    /// Writes down what was said since the last time. `stage` is that of the step which it led to; without one it follows from
+    /// what was said.
+    fn hear(&mut self, stage: Option<Stage>) {
+        for said in self.listener.take() {
+            let (text, what) = match &said {
+                Said::Call(call) => {
+                    let told = call::call(call, &self.descriptors, self.answers);
+                    self.descriptors.learn(call);
+                    self.stage = stage.unwrap_or_else(|| self.stage_of(call));
+                    (told.in_a_line(), What::Call(told))
+                }
+                Said::Datagram(datagram) => {
+                    self.stage = stage.unwrap_or(Stage::Attach);
+                    let told = netlink::datagram(datagram);
+                    (told.in_a_line(), What::Netlink(told))
+                }
+                Said::Asked { question, answer } => {
+                    let yes = if *answer { "yes" } else { "no" };
+                    let what = What::Probe {
+                        question: (*question).into(),
+                        answer: *answer,
+                    };
+                    (format!("probe: {question}? {yes}"), what)
+                }
+            };
+            self.tell(text, None, None, what);
+        }
+    }
+
+    /// The stage of a call that no step follows.
+    fn stage_of(&self, call: &Call) -> Stage {
+        match (call.command, self.stage) {
+            (2 | 26, stage) if stage >= Stage::Programs => Stage::Fill,
+            (_, stage) if stage >= Stage::Attach => Stage::After,
+            (_, stage) => stage,
+        }
+    }
+
+    fn tell(&mut self, text: String, program: Option<usize>, map: Option<usize>, what: What) {
+        self.story.events.push(Event {
+            number: self.story.events.len(),
+            stage: self.stage,
+            text,
+            program,
+            map,
+            what,
+        });
+    }
+
+    fn program_at(&self, program: &ProgramPlan) -> Option<usize> {
+        let mut programs = self.story.programs.iter();
+        programs.position(|told| told.name == program.name && told.section == program.section)
+    }
+
+    fn map_at(&self, map: &MapPlan) -> Option<usize> {
+        let mut maps = self.story.maps.iter();
+        maps.position(|told| told.name == map.spec.name)
+    }
+
+    fn opened(&mut self, plan: &MapPlan, map: &Map) {
+        let at = self.map_at(plan);
+        if let Some(told) = at.and_then(|at| self.story.maps.get_mut(at)) {
+            told.fd = Some(map.as_fd().as_raw_fd());
+            told.id = map.info().ok().map(|info| info.id);
+        }
+    }
+}
+
+impl Observer for Recorder {
+    fn step(&mut self, step: &Step<'_>) {
+        let (name, stage) = kind(step);
+        self.hear(Some(stage));
+        self.stage = stage;
+        let (mut program, mut map, mut insn) = (None, None, None);
+        match step {
+            Step::ObjectRead { spec } => {
+                self.story.object.license = spec.license.clone();
+            }
+            Step::BtfPlanned { types } => self.story.object.types = Some(*types),
+            Step::MapPlanned { map: planned } => {
+                self.story.maps.push(planned_map(planned));
+                map = self.map_at(planned);
+            }
+            Step::ProgramPlanned {
+                spec,
+                plan,
+                program: planned,
+            } => {
+                let told = program::planned(spec, plan, planned, &mut self.sources);
+                self.story
+                    .programs
+                    .push(numbered(told, plan, &self.story.maps));
+                program = self.program_at(planned);
+            }
+            Step::MapCreated {
+                map: plan,
+                created: there,
+            }
+            | Step::MapReused {
+                map: plan,
+                existing: there,
+            } => {
+                map = self.map_at(plan);
+                self.opened(plan, there);
+            }
+            Step::MapFitted { map: plan, fitted } => {
+                map = self.map_at(plan);
+                if let Some(told) = map.and_then(|at| self.story.maps.get_mut(at)) {
+                    told.max_entries = fitted.to;
+                }
+            }
+            Step::MapTypesLeftOut { map: plan }
+            | Step::MapFilled { map: plan, .. }
+            | Step::MapFrozen { map: plan }
+            | Step::MapPinned { map: plan, .. }
+            | Step::SlotFilled { map: plan, .. } => map = self.map_at(plan),
+            Step::Relocated {
+                program: planned,
+                patch,
+                fds,
+            } => {
+                program = self.program_at(planned);
+                insn = Some(patch.at.0);
+                let (PatchTarget::Map(at) | PatchTarget::MapValue { map: at, .. }) = patch.target;
+                // The plan's numbers of maps count those that cannot be created too.
+                let name = self
+                    .story
+                    .programs
+                    .get(program.unwrap_or(usize::MAX))
+                    .and_then(|told| {
+                        let of = |r: &&super::RelocationOf| r.insn == patch.at.0 && r.map.is_some();
+                        told.relocations.iter().find(of)?.map
+                    });
+                map = name.or(Some(at));
+                let name = map
+                    .and_then(|at| self.story.maps.get(at))
+                    .map(|map| map.name.clone());
+                if let Some(told) = program.and_then(|at| self.story.programs.get_mut(at)) {
+                    program::relocated(told, name.as_deref(), planned, patch, fds);
+                }
+            }
+            Step::RecordsLeftOut {
+                program: planned, ..
+            } => program = self.program_at(planned),
+            Step::ProgramLoaded {
+                program: planned, ..
+            } => program = self.program_at(planned),
+            Step::MachineRead { .. }
+            | Step::MachineUnread { .. }
+            | Step::Probed { .. }
+            | Step::BtfSimplified { .. }
+            | Step::BtfLoaded { .. }
+            | Step::BtfLeftOut { .. } => {}
+        }
+        if let Some(text) = super::lines::line(step) {
+            self.tell(text, program, map, What::Step { step: name, insn });
+        }
+        if let Step::ProgramLoaded { .. } = step {
+            self.give_back(step, program);
+        }
+        self.hear(None);
+    }
+}
+
+impl Recorder {
+    /// Asks the kernel what became of a program.
+    fn give_back(&mut self, step: &Step<'_>, at: Option<usize>) {
+        let Step::ProgramLoaded {
+            plan,
+            program: planned,
+            loaded,
+            log,
+            info,
+            elapsed,
+        } = step
+        else {
+            return;
+        };
+        self.stage = Stage::GivenBack;
+        let code = loaded.code();
+        self.hear(Some(Stage::GivenBack));
+        let Some(told) = at.and_then(|at| self.story.programs.get_mut(at)) else {
+            return;
+        };
+        told.verifier = log.map(log::verifier);
+        let mut there = match &code {
+            Ok(code) => program::loaded(told, plan, planned, code),
+            Err(error) => super::LoadedOf {
+                hidden: vec![error.to_string()],
+                ..super::LoadedOf::default()
+            },
+        };
+        program::forget_names(&mut there, told);
+        there.id = info.id;
+        there.fd = loaded.as_fd().as_raw_fd();
+        there.tag = info.tag_text();
+        there.map_ids = info.map_ids.clone();
+        there.btf_id = info.btf_id;
+        there.verified_insns = info.verified_insns;
+        there.elapsed_us = elapsed.as_micros() as u64;
+        told.loaded = Some(there);
+    }
+}
+
+/// A map's numbers in relocations count the plan's maps; in the story they count those that can be created.
+fn numbered(mut told: ProgramOf, plan: &Plan, maps: &[MapOf]) -> ProgramOf {
+    for relocation in &mut told.relocations {
+        let name = relocation
+            .map
+            .and_then(|at| plan.maps.get(at))
+            .map(|map| map.spec.name.as_str());
+        relocation.map = maps.iter().position(|map| Some(map.name.as_str()) == name);
+    }
+    told
+}
+
+fn planned_map(map: &MapPlan) -> MapOf {
+    MapOf {
+        name: map.spec.name.clone(),
+        kernel_name: map.kernel_name.clone(),
+        r#type: words::map_type(map.spec.map_type.0),
+        key_size: map.spec.key_size,
+        value_size: map.spec.value_size,
+        max_entries: map.spec.max_entries,
+        flags: words::flags(words::MAP_FLAGS, map.spec.map_flags.into()),
+        contents: map.spec.contents.as_deref().map(hex),
+        frozen: map.spec.freeze == Freeze::BeforePrograms,
+        ..MapOf::default()
+    }
+}
+
+/// A step's name, and the stage it belongs to.
+fn kind(step: &Step<'_>) -> (&'static str, Stage) {
+    match step {
+        Step::ObjectRead { .. } => ("object_read", Stage::Read),
+        Step::MachineRead { .. } => ("machine_read", Stage::Machine),
+        Step::MachineUnread { .. } => ("machine_unread", Stage::Machine),
+        Step::BtfPlanned { .. } => ("btf_planned", Stage::Plan),
+        Step::MapPlanned { .. } => ("map_planned", Stage::Plan),
+        Step::ProgramPlanned { .. } => ("program_planned", Stage::Plan),
+        Step::Probed { .. } => ("probed", Stage::Types),
+        Step::BtfSimplified { .. } => ("btf_simplified", Stage::Types),
+        Step::BtfLoaded { .. } => ("btf_loaded", Stage::Types),
+        Step::BtfLeftOut { .. } => ("btf_left_out", Stage::Types),
+        Step::MapFitted { .. } => ("map_fitted", Stage::Maps),
+        Step::MapCreated { .. } => ("map_created", Stage::Maps),
+        Step::MapTypesLeftOut { .. } => ("map_types_left_out", Stage::Maps),
+        Step::MapReused { .. } => ("map_reused", Stage::Maps),
+        Step::MapFilled { .. } => ("map_filled", Stage::Maps),
+        Step::MapFrozen { .. } => ("map_frozen", Stage::Maps),
+        Step::MapPinned { .. } => ("map_pinned", Stage::Maps),
+        Step::SlotFilled { .. } => ("slot_filled", Stage::Fill),
+        Step::Relocated { .. } => ("relocated", Stage::Programs),
+        Step::RecordsLeftOut { .. } => ("records_left_out", Stage::Programs),
+        Step::ProgramLoaded { .. } => ("program_loaded", Stage::Programs),
+    }
+}
+
+/// The kernel that runs.
+fn this_kernel() -> Kernel {
+    let name = nix::sys::utsname::uname().ok();
+    let text =
+        |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
+    let jit = std::fs::read_to_string("/proc/sys/net/core/bpf_jit_enable").ok();
+    Kernel {
+        release: text(name.as_ref().map(|name| name.release())),
+        machine: text(name.as_ref().map(|name| name.machine())),
+        jit: jit.and_then(|text| text.trim().parse().ok()),
+    }
+}
