@@ -7,6 +7,8 @@
 
 mod error;
 mod fit;
+mod foretell;
+mod history;
 mod loaded;
 mod machine;
 mod maps;
@@ -26,6 +28,7 @@ use types::Types;
 
 pub use error::LoadError;
 pub use fit::Fitted;
+pub use foretell::{MANNERS, Manner, Need, User, needs, rehearse};
 pub use loaded::{Loaded, LoadedProgram};
 pub use report::Report;
 pub use step::{Observer, Step};

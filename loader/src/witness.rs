@@ -159,11 +159,17 @@ pub(crate) fn tell(said: impl FnOnce() -> Said) {
     }
 }
 
-/// Runs a question to the kernel: its calls are told as part of it, then its answer.
-pub(crate) fn asking(question: &'static str, ask: impl FnOnce() -> bool) -> bool {
-    let outer = PURPOSE.replace(Some(question));
+/// Runs what is asked for this purpose: its calls are told with it.
+pub(crate) fn on_behalf<T>(purpose: &'static str, ask: impl FnOnce() -> T) -> T {
+    let outer = PURPOSE.replace(Some(purpose));
     let answer = ask();
     PURPOSE.set(outer);
+    answer
+}
+
+/// Runs a question to the kernel: its calls are told as part of it, then its answer.
+pub(crate) fn asking(question: &'static str, ask: impl FnOnce() -> bool) -> bool {
+    let answer = on_behalf(question, ask);
     tell(|| Said::Asked { question, answer });
     answer
 }

@@ -22,6 +22,8 @@ pub struct ProgramCode {
     pub lengths: Vec<u32>,
     /// `struct bpf_line_info`: instruction (in `xlated`), file and text (in the program's BTF), line and column.
     pub lines: Vec<[u32; 4]>,
+    /// `struct bpf_func_info`: first instruction (in `xlated`) and type (in the program's BTF) of each function.
+    pub functions: Vec<[u32; 2]>,
     /// Where the machine code of each of `lines` begins in the kernel's memory; 0 where that is a secret.
     pub jited_lines: Vec<u64>,
 }
@@ -33,7 +35,7 @@ struct Table {
     entry: usize,
 }
 
-const TABLES: [Table; 6] = [
+const TABLES: [Table; 7] = [
     Table {
         count: 20,
         pointer: 32,
@@ -60,11 +62,17 @@ const TABLES: [Table; 6] = [
         entry: 16,
     },
     Table {
+        count: 144,
+        pointer: 136,
+        entry: 8,
+    },
+    Table {
         count: 168,
         pointer: 160,
         entry: 8,
     },
 ];
+const FUNC_INFO_REC_SIZE: usize = 132;
 const LINE_INFO_REC_SIZE: usize = 172;
 const JITED_LINE_INFO_REC_SIZE: usize = 176;
 
@@ -85,7 +93,12 @@ pub(super) fn of(what: &str, fd: BorrowedFd<'_>) -> Result<ProgramCode, KernelEr
         };
         put(&mut info, table.pointer, &address.to_ne_bytes());
     }
-    for (offset, size) in [(LINE_INFO_REC_SIZE, 16u32), (JITED_LINE_INFO_REC_SIZE, 8)] {
+    let sizes = [
+        (FUNC_INFO_REC_SIZE, 8u32),
+        (LINE_INFO_REC_SIZE, 16),
+        (JITED_LINE_INFO_REC_SIZE, 8),
+    ];
+    for (offset, size) in sizes {
         put(&mut info, offset, &size.to_ne_bytes());
     }
     let result = get_info(what, fd, &mut info);
@@ -97,7 +110,15 @@ pub(super) fn of(what: &str, fd: BorrowedFd<'_>) -> Result<ProgramCode, KernelEr
         let len = u32_at(&info, table.count) as usize * table.entry;
         buffer.truncate(if shown { len } else { 0 });
     }
-    let [xlated, jited, addresses, lengths, lines, jited_lines] = buffers;
+    let [
+        xlated,
+        jited,
+        addresses,
+        lengths,
+        lines,
+        functions,
+        jited_lines,
+    ] = buffers;
     let words = |bytes: &[u8]| bytes.chunks_exact(8).map(|word| u64_at(word, 0)).collect();
     Ok(ProgramCode {
         xlated,
@@ -107,6 +128,10 @@ pub(super) fn of(what: &str, fd: BorrowedFd<'_>) -> Result<ProgramCode, KernelEr
         lines: lines
             .chunks_exact(16)
             .map(|record| [0, 4, 8, 12].map(|at| u32_at(record, at)))
+            .collect(),
+        functions: functions
+            .chunks_exact(8)
+            .map(|record| [0, 4].map(|at| u32_at(record, at)))
             .collect(),
         jited_lines: words(&jited_lines),
     })

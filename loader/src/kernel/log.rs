@@ -12,6 +12,8 @@ use nix::errno::Errno;
 const FIRST_SIZE: usize = 64 * 1024;
 /// Kernels before 5.18 refuse more than `u32::MAX >> 8` bytes (`bpf_verifier_log_attr_valid`).
 const LAST_SIZE: usize = (1 << 24) - 1;
+/// Kernels that say how long a log is take up to `u32::MAX >> 2`. The states of a large program can have tens of megabytes.
+const LAST_STATES: usize = 1 << 26;
 
 /// What the kernel is asked to write (`log_level`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,13 +81,17 @@ pub(super) fn collect_at(
         if !matches!(answer.result, Err(Errno::ENOSPC)) {
             return log_of(bytes, answer);
         }
-        if size < LAST_SIZE {
+        let last = match level {
+            Level::States if true_size > 0 => LAST_STATES,
+            Level::All | Level::States | Level::Brief => LAST_SIZE,
+        };
+        if size < last {
             size = if true_size > size {
                 true_size
             } else {
                 size * 8
             }
-            .min(LAST_SIZE);
+            .min(last);
         } else if true_size > 0 {
             // The kernel kept the end.
             return log_of(bytes, answer);
@@ -153,6 +159,24 @@ mod tests {
         let sizes: Vec<usize> = asked.iter().map(|&(size, _)| size).collect();
         assert_eq!(sizes, [FIRST_SIZE, FIRST_SIZE * 8, FIRST_SIZE * 64]);
         assert_eq!(log.text.len(), 1_000_000);
+    }
+
+    #[test]
+    fn states_may_be_longer_where_the_kernel_says_how_long() {
+        let states = |says: bool| {
+            let mut sizes = Vec::new();
+            let log = collect_at(Level::States, FIRST_SIZE, |buffer| {
+                sizes.push(buffer.bytes.len());
+                Answer {
+                    result: Err(Errno::ENOSPC),
+                    true_size: if says { 40_000_000 } else { 0 },
+                }
+            });
+            assert_eq!(log.result.err(), Some(Errno::ENOSPC));
+            sizes
+        };
+        assert_eq!(states(true), [FIRST_SIZE, 40_000_000, LAST_STATES]);
+        assert_eq!(states(false).iter().max(), Some(&LAST_SIZE));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
+use super::rehearsal;
 use crate::witness::{self, Call, Direction, Pointed, Said, Written};
 
 /// `enum bpf_cmd`: the commands this loader gives.
@@ -222,6 +223,19 @@ impl fmt::Debug for Attr<'_> {
 /// length of a slice beside its address, or checks the slice against the size that the kernel uses instead (a map's key and
 /// value size).
 pub(super) fn bpf(command: Command, attr: &mut Attr<'_>) -> Result<i32, Errno> {
+    let input = attr.pointers.iter().find_map(|pointer| match pointer.to {
+        To::Input(bytes) => Some(bytes),
+        To::Output(..) => None,
+    });
+    if let Some(answer) = rehearsal::answer(command, input) {
+        let before = attr.bytes[..attr.size].to_vec();
+        let told = match answer {
+            Ok(fd) => Ok(fd.into()),
+            Err(errno) => Err(errno as i32),
+        };
+        tell(command, attr, before, told, Duration::ZERO);
+        return answer;
+    }
     let before = witness::listening().then(|| (attr.bytes[..attr.size].to_vec(), Instant::now()));
     // SAFETY: `attr.bytes` is a live block of at least `attr.size` bytes; the addresses inside point to slices borrowed for
     // the lifetime of `attr`, mutable ones where the kernel writes; see above for their lengths.

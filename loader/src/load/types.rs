@@ -80,11 +80,16 @@ fn fitting(btf: &xdplb_linker::btf::Btf, observer: &mut dyn Observer) -> Result<
 }
 
 fn known_kinds(observer: &mut dyn Observer) -> BtfKinds {
-    let mut ask = |feature| {
+    kinds(|feature| {
         let supported = kernel::supports(feature);
         observer.step(&Step::Probed { feature, supported });
-        supported.into()
-    };
+        supported
+    })
+}
+
+/// The kinds of types that a kernel knows which answers so.
+pub(super) fn kinds(mut supports: impl FnMut(Feature) -> bool) -> BtfKinds {
+    let mut ask = |feature| supports(feature).into();
     BtfKinds {
         func: ask(Feature::BtfFunc),
         func_global: ask(Feature::BtfFuncGlobal),
