@@ -15,7 +15,7 @@ use super::running::{Occupant, Running};
 use super::settings::{Machine, Pieces, Settings};
 use super::tables;
 use crate::kernel::{Capabilities, Capability, Feature, KernelError, Pair, supports};
-use crate::load::{self, LoadError, LoadOptions, Loaded};
+use crate::load::{self, LoadError, LoadOptions, Loaded, Observer, VerifierLogs};
 use crate::netlink::{Mode, Socket};
 use crate::object::{ObjectError, Spec};
 
@@ -94,6 +94,20 @@ impl<'a> Ground<'a> {
     /// # Errors
     /// The first that fails; then who was there is there still, unless it is the pins that failed last.
     pub fn install(&self, order: &Order<'_>, mode: Mode) -> Result<Attachment<'a>, InstallError> {
+        self.install_watched(order, mode, VerifierLogs::OfRejected, &mut ())
+    }
+
+    /// The same, with somebody who watches.
+    ///
+    /// # Errors
+    /// As [`Ground::install`].
+    pub fn install_watched(
+        &self,
+        order: &Order<'_>,
+        mode: Mode,
+        log: VerifierLogs,
+        observer: &mut dyn Observer,
+    ) -> Result<Attachment<'a>, InstallError> {
         let spec = self.prepared(order, mode)?;
         let reuse = match order.adopted() {
             Some(running) => adopt::maps(running, order.image)?,
@@ -101,9 +115,10 @@ impl<'a> Ground<'a> {
         };
         let options = LoadOptions {
             reuse,
+            log,
             ..LoadOptions::default()
         };
-        let loaded = load::load(&spec, options, &mut ()).map_err(missing_capability)?;
+        let loaded = load::load(&spec, options, observer).map_err(missing_capability)?;
         fill(&loaded, order.image)?;
         if let Some(running) = order.adopted() {
             adopt::carry_counters(running, &loaded, order.image)?;

@@ -32,6 +32,9 @@ pub(super) fn advise(args: &RunArgs, advice: Advice) -> String {
         add("--listen");
         add(&service.to_string());
     }
+    if let Some(explain) = &args.explain {
+        add(&format!("--explain={explain}"));
+    }
     let mode = match (advice, args.xdp_mode) {
         (Advice::Mode(mode), _) => Some(mode),
         (Advice::Same | Advice::Replace, Wish::Auto) => None,

@@ -1,12 +1,15 @@
 //! `--dry-run`: an observer of the load path, which stops before its first system call.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use super::explain::Watch;
 use super::source::Read;
 use super::start::first_mode;
+use super::verify::release;
 use super::{RunArgs, say, say_json};
 use crate::balancer::adopt::Kinship;
 use crate::balancer::device::Device;
@@ -16,8 +19,10 @@ use crate::balancer::next::{self, States};
 use crate::balancer::running::Occupant;
 use crate::balancer::service::{Backend, Service, Word as _, show_mac};
 use crate::balancer::settings::{Settings, Trace};
-use crate::load::{self, Step};
+use crate::kernel;
+use crate::load::{self, Observer, Step};
 use crate::object::{Freeze, MapPlan, ProgramPlan, Spec};
+use crate::story::Story;
 
 /// What would be done, as `--json` shows it.
 #[derive(Debug, Default, Serialize)]
@@ -32,6 +37,8 @@ struct DryRun {
     btf_types: usize,
     maps: Vec<PlannedMap>,
     programs: Vec<PlannedProgram>,
+    /// Every command that would be given, and what another kernel would make of it.
+    story: Option<Story>,
 }
 
 #[derive(Debug, Serialize)]
@@ -104,9 +111,12 @@ pub(super) fn print(
         occupant: &occupant,
         kinship: &Kinship::Same,
     };
-    let spec = ground
-        .prepared(&order, first_mode(choice))
-        .with_context(object)?;
+    let release = release(args.kernel)?;
+    let path = args.object.as_deref().unwrap_or(Path::new(""));
+    let mut watch = Watch::of_rehearsal(args.explain.as_ref(), &path.display().to_string());
+    // What is decided by asking the kernel is decided by its release here.
+    let prepare = || ground.prepared(&order, first_mode(choice));
+    let spec = kernel::rehearse(release, |_| true, prepare).with_context(object)?;
     let mut dry = DryRun {
         ifname: device.name.clone(),
         ifindex: device.ifindex,
@@ -116,12 +126,29 @@ pub(super) fn print(
         services: read.config.services.iter().map(planned_service).collect(),
         ..DryRun::default()
     };
-    load::prepare(&spec, &mut |step: &Step<'_>| dry.take(step)).with_context(object)?;
+    let mut both = |step: &Step<'_>| {
+        dry.take(step);
+        watch.step(step);
+    };
+    let plan = load::prepare(&spec, &mut both).with_context(object)?;
+    let done = load::rehearse(&plan, release, &mut both).with_context(object)?;
+    let errors = done
+        .programs
+        .iter()
+        .filter_map(|program| program.as_ref().err());
+    let errors = errors.map(ToString::to_string).collect();
+    if let Some(recorder) = watch.recorder() {
+        recorder.foretell(release, &load::needs(&spec, &plan));
+    }
+    dry.story = watch.end(errors);
     if args.json {
         return say_json(&dry);
     }
     say(format_args!("{}", dry.text()));
-    Ok(())
+    match (&args.explain, &dry.story) {
+        (Some(explain), Some(story)) => explain.tell(std::slice::from_ref(story)),
+        (_, _) => Ok(()),
+    }
 }
 
 /// The addresses that backends answer to.
@@ -196,6 +223,11 @@ impl DryRun {
         lines.extend(self.maps.iter().map(PlannedMap::text));
         lines.push("Programs to load:".into());
         lines.extend(self.programs.iter().map(PlannedProgram::text));
+        if let Some(story) = &self.story {
+            lines.push("Commands to give:".into());
+            lines.extend(story.commands().map(|text| format!("  {text}")));
+            lines.extend(story.foretold_lines());
+        }
         lines.push(format!("Then: attach to {}", self.ifname));
         lines.push("Nothing of this was done: a dry run".into());
         lines.join("\n")

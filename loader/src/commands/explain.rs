@@ -1,24 +1,31 @@
 //! `--explain`: what a load does, by observers of the one load path. Short is a line a step, as it happens, on standard
-//! error; full and json are made of the whole story (`crate::story`).
+//! error; the others are made of the whole story (`crate::story`) once the load has ended.
 
-use std::io::Write;
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::str::FromStr;
 
 use anyhow::{Context, Result};
 
 use super::{clean, remark, say_json};
-use crate::load::Step;
-use crate::story::{self, Story};
+use crate::load::{Observer, Step, VerifierLogs};
+use crate::story::{self, Colour, Recorder, Story};
 
 /// How much is told, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Explain {
     /// A line a step.
     Short,
+    /// Every command, message and instruction, as text.
+    Full,
     /// Every byte as JSON: into a file, or on standard output.
     Json(Option<PathBuf>),
 }
+
+/// What a value of the option may be.
+pub(super) const LEVELS: &str = "short|full|json[:FILE]";
 
 impl FromStr for Explain {
     type Err = String;
@@ -26,9 +33,21 @@ impl FromStr for Explain {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
             None if text == "short" => Ok(Explain::Short),
+            None if text == "full" => Ok(Explain::Full),
             None if text == "json" => Ok(Explain::Json(None)),
             Some(("json", file)) if !file.is_empty() => Ok(Explain::Json(Some(file.into()))),
-            _ => Err("none of short, json, json:FILE".into()),
+            _ => Err("none of short, full, json, json:FILE".into()),
+        }
+    }
+}
+
+impl fmt::Display for Explain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Explain::Short => f.write_str("short"),
+            Explain::Full => f.write_str("full"),
+            Explain::Json(None) => f.write_str("json"),
+            Explain::Json(Some(file)) => write!(f, "json:{}", file.display()),
         }
     }
 }
@@ -38,36 +57,177 @@ impl Explain {
     pub(super) fn wants_story(&self) -> bool {
         match self {
             Explain::Short => false,
-            Explain::Json(_) => true,
+            Explain::Full | Explain::Json(_) => true,
         }
     }
 
-    /// Whether it is told where a command's own data would go.
-    pub(super) fn takes_stdout(&self) -> bool {
+    /// Whether standard output stays a command's own. What is told there says more than the command's data would.
+    pub(super) fn leaves_stdout(&self) -> bool {
         match self {
-            Explain::Short | Explain::Json(Some(_)) => false,
-            Explain::Json(None) => true,
+            Explain::Short | Explain::Json(Some(_)) => true,
+            Explain::Full | Explain::Json(None) => false,
         }
     }
 
-    /// Tells stories, once they have ended.
+    /// Tells stories that have ended: text on standard output, through a pager where that is a terminal.
     pub(super) fn tell(&self, stories: &[Story]) -> Result<()> {
         match self {
             Explain::Short => Ok(()),
+            Explain::Full => {
+                page(&all(stories, colour(&io::stdout())));
+                Ok(())
+            }
             Explain::Json(None) => say_json(&stories),
             Explain::Json(Some(path)) => {
                 let mut text = serde_json::to_vec(stories)?;
                 text.push(b'\n');
-                let write = || std::fs::File::create(path)?.write_all(&text);
-                write().with_context(|| path.display().to_string())
+                std::fs::write(path, text).with_context(|| path.display().to_string())
             }
+        }
+    }
+
+    /// The same for a command that goes on, and whose standard output is its own: text on standard error.
+    pub(super) fn tell_aside(&self, stories: &[Story]) -> Result<()> {
+        if *self != Explain::Full {
+            return self.tell(stories);
+        }
+        remark(format_args!(
+            "{}",
+            all(stories, colour(&io::stderr())).trim_end()
+        ));
+        Ok(())
+    }
+}
+
+fn all(stories: &[Story], colour: Colour) -> String {
+    let texts = stories.iter().map(|story| story::text(story, colour));
+    texts.collect::<Vec<_>>().join("\n")
+}
+
+/// Colours are for terminals, unless NO_COLOR says otherwise (no-color.org: any value that is not empty).
+fn colour(to: &impl IsTerminal) -> Colour {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    match to.is_terminal() && !refused {
+        true => Colour::On,
+        false => Colour::Off,
+    }
+}
+
+/// Shows text to whoever sits there by the pager of their choice; prints it where nobody does, or where there is no pager.
+fn page(text: &str) {
+    let print = || {
+        // A reader that went away is no error of ours.
+        let _ = io::stdout().write_all(text.as_bytes());
+    };
+    if !io::stdout().is_terminal() {
+        return print();
+    }
+    let pager = std::env::var("PAGER").ok();
+    let pager = pager.filter(|pager| !pager.trim().is_empty());
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", pager.as_deref().unwrap_or("less")])
+        .stdin(Stdio::piped());
+    if std::env::var_os("LESS").is_none() {
+        // Colours as they are, and no page for what fits on the screen.
+        command.env("LESS", "FRX");
+    }
+    let Ok(mut child) = command.spawn() else {
+        return print();
+    };
+    if let Some(mut stdin) = child.stdin.take() {
+        // It may be left before the end.
+        let _ = stdin.write_all(text.as_bytes());
+    }
+    const NOT_FOUND: i32 = 127;
+    if child
+        .wait()
+        .is_ok_and(|status| status.code() == Some(NOT_FOUND))
+    {
+        print();
+    }
+}
+
+/// Watches a load as the option says.
+pub(super) struct Watch {
+    short: bool,
+    rehearsal: bool,
+    recorder: Option<Recorder>,
+}
+
+impl Watch {
+    /// Of a load that happens; `path` is the object's.
+    pub(super) fn of_load(explain: Option<&Explain>, path: &str) -> Self {
+        let wants_story = explain.is_some_and(Explain::wants_story);
+        Watch {
+            short: explain == Some(&Explain::Short),
+            rehearsal: false,
+            recorder: wants_story.then(|| Recorder::new(path)),
+        }
+    }
+
+    /// Of a dry run, which always has a story.
+    pub(super) fn of_rehearsal(explain: Option<&Explain>, path: &str) -> Self {
+        Watch {
+            short: explain == Some(&Explain::Short),
+            rehearsal: true,
+            recorder: Some(Recorder::of_rehearsal(path)),
+        }
+    }
+
+    /// Whether it prints lines while it watches.
+    pub(super) fn is_short(&self) -> bool {
+        self.short
+    }
+
+    /// The logs that it wants to see.
+    pub(super) fn logs(&self) -> VerifierLogs {
+        match self.recorder {
+            Some(_) => VerifierLogs::Always,
+            None => VerifierLogs::OfRejected,
+        }
+    }
+
+    /// The recorder, where there is a story.
+    pub(super) fn recorder(&mut self) -> Option<&mut Recorder> {
+        self.recorder.as_mut()
+    }
+
+    /// The story, once the load has ended with these errors.
+    pub(super) fn end(self, errors: Vec<String>) -> Option<Story> {
+        self.recorder.map(|recorder| recorder.finish(errors))
+    }
+}
+
+impl Observer for Watch {
+    fn step(&mut self, step: &Step<'_>) {
+        if self.short && !(self.rehearsal && story::is_done(step)) {
+            for line in story::lines(step) {
+                remark(format_args!("{}", clean(&line)));
+            }
+        }
+        if let Some(recorder) = &mut self.recorder {
+            recorder.step(step);
         }
     }
 }
 
-/// Prints a step to standard error.
-pub(super) fn remark_step(step: &Step<'_>) {
-    if let Some(line) = story::line(step) {
-        remark(format_args!("{}", clean(&line)));
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[test]
+    fn levels_are_read_and_written() {
+        for text in ["short", "full", "json", "json:story.json"] {
+            assert_eq!(text.parse::<Explain>().unwrap().to_string(), text);
+        }
+        for text in ["", "long", "json:", "html", "html:page.html", "short:x"] {
+            assert_eq!(
+                text.parse::<Explain>(),
+                Err("none of short, full, json, json:FILE".into()),
+                "{text}"
+            );
+        }
     }
 }

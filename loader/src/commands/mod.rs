@@ -106,6 +106,13 @@ struct RunArgs {
     /// With --dry-run: as JSON
     #[arg(long, requires = "dry_run")]
     json: bool,
+    /// With --dry-run: for this release of Linux in place of the one that runs (5.10, 6.1, …)
+    #[arg(long, value_name = "RELEASE", requires = "dry_run")]
+    kernel: Option<crate::kernel::Release>,
+    /// Tell the start: short, a line a step; full, every command, message and instruction; both on standard error. json: the same
+    /// as data, into a file
+    #[arg(long, value_name = explain::LEVELS, num_args = 0..=1, require_equals = true, default_missing_value = "short")]
+    explain: Option<explain::Explain>,
     /// Only say whether the file is right
     #[arg(long)]
     check: bool,

@@ -10,6 +10,7 @@ use xdplb_prog::abi::Mac;
 
 use super::command_line::{Advice, advise};
 use super::daemon::Daemon;
+use super::explain::{Explain, Watch};
 use super::source::{self, Form, Read, Source};
 use super::start::start;
 use super::{RunArgs, UsageError, dry_run, files, note, remark, say};
@@ -19,7 +20,7 @@ use crate::balancer::attachment::{self, AttachError, Attachment, Manners};
 use crate::balancer::device::Device;
 use crate::balancer::install::{Ground, InstallError, Order};
 use crate::balancer::lock::InterfaceLock;
-use crate::balancer::mode;
+use crate::balancer::mode::{self, Choice};
 use crate::balancer::neighbour::{self, Found, Outlook};
 use crate::balancer::next::{self, States};
 use crate::balancer::program;
@@ -56,6 +57,9 @@ pub(super) fn run(args: &RunArgs) -> Result<()> {
         machine: Machine::ask(),
         pins: args.pin.clone(),
     };
+    if let (Some(Explain::Json(None)), false) = (&args.explain, args.dry_run) {
+        return Err(UsageError(NO_FILE.into()).into());
+    }
     if args.dry_run {
         return dry_run::print(args, &ground, &device, &read, choice);
     }
@@ -89,12 +93,30 @@ pub(super) fn run(args: &RunArgs) -> Result<()> {
         occupant: &occupant,
         kinship: &next.kinship,
     };
-    let attachment = start(&ground, &order, choice).map_err(|error| explain(args, error))?;
+    let attachment = started(args, &ground, &order, choice)?;
     drop(occupant);
     say(format_args!("{}", greeting(&read, &found.macs)));
     let daemon = Daemon::new(&ground, &device, source, read.config, attachment);
     let attachment = daemon.serve(&stop, &lock)?;
     end(args, &device, attachment)
+}
+
+/// Starts, and tells how that went where it is wanted.
+fn started<'a>(
+    args: &RunArgs,
+    ground: &Ground<'a>,
+    order: &Order<'_>,
+    choice: Choice,
+) -> Result<Attachment<'a>> {
+    let path = args.object.as_deref().unwrap_or(Path::new(""));
+    let mut watch = Watch::of_load(args.explain.as_ref(), &path.display().to_string());
+    let done = start(ground, order, choice, &mut watch);
+    let errors = done.as_ref().err().map(ToString::to_string);
+    let story = watch.end(errors.into_iter().collect());
+    if let (Some(explain), Some(story)) = (&args.explain, story) {
+        explain.tell_aside(&[story])?;
+    }
+    done.map_err(|error| explain(args, error))
 }
 
 /// What runs is ours, but its connections would end: that is for the user to say.
@@ -104,6 +126,9 @@ fn other_version(device: &Device, why: &str, advice: &str) -> anyhow::Error {
         device.name
     )
 }
+
+const NO_FILE: &str =
+    "--explain=json: run has lines of its own on standard output\n  try:  --explain=json:FILE";
 
 pub(super) fn read_program(file: Option<&Path>) -> Result<Spec> {
     match file {

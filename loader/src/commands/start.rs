@@ -1,5 +1,6 @@
 //! The start of a balancer in the mode that fits, and what is said about it.
 
+use super::explain::Watch;
 use super::note;
 use crate::balancer::adopt::Kinship;
 use crate::balancer::attachment::{AttachError, Attachment};
@@ -15,18 +16,21 @@ pub(super) fn start<'a>(
     ground: &Ground<'a>,
     order: &Order<'_>,
     choice: Choice,
+    watch: &mut Watch,
 ) -> Result<Attachment<'a>, InstallError> {
+    let log = watch.logs();
+    let mut install = |mode| ground.install_watched(order, mode, log, watch);
     let mut reason = match choice {
         Choice::Generic(why) => Some(why),
         Choice::Native | Choice::NativeFirst => None,
     };
-    let mut done = ground.install(order, first_mode(choice));
+    let mut done = install(first_mode(choice));
     if let (Choice::NativeFirst, Err(InstallError::Attach(AttachError::NoDriverSupport(_)))) =
         (choice, &done)
     {
         reason = Some(Why::NoDriverSupport);
         // Loaded anew: the program treats deferred checksums differently there.
-        done = ground.install(order, Mode::Generic);
+        done = install(Mode::Generic);
     }
     let attachment = done?;
     if let Some(why) = reason.filter(|why| *why != Why::Asked) {

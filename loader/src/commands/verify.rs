@@ -6,7 +6,10 @@
 mod failure;
 mod options;
 mod outcome;
+mod rehearsal;
 mod table;
+
+pub(super) use rehearsal::release;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,12 +17,12 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 
-use super::explain::Explain;
-use super::{UsageError, clean, explain, files, remark, say, say_json};
-use crate::kernel::BpfFs;
+use super::explain::{Explain, LEVELS, Watch};
+use super::{UsageError, clean, files, remark, say, say_json};
+use crate::kernel::{BpfFs, Release};
 use crate::load::{self, LoadError, LoadOptions, Observer, Step, VerifierLogs};
 use crate::object::{Plan, ProgramSpec, Spec};
-use crate::story::{Recorder, Story};
+use crate::story::Story;
 use failure::{Failure, Kind};
 use options::{Entries, Inner, Settings, TypeOf, Value};
 use outcome::{Outcome, Types};
@@ -44,8 +47,8 @@ pub(super) struct VerifyArgs {
     /// Where maps that ask for it are pinned: fitting ones that are there are used, new ones are removed again
     #[arg(long, value_name = "DIR")]
     pin: Option<PathBuf>,
-    /// Tell the load: short, a line a step, on standard error; json, every byte of it, on standard output or into a file
-    #[arg(long, value_name = "short|json[:FILE]", num_args = 0..=1, require_equals = true, default_missing_value = "short")]
+    /// Tell the load: short, a line a step, on standard error; full, every command, message and instruction; json, the same as data
+    #[arg(long, value_name = LEVELS, num_args = 0..=1, require_equals = true, default_missing_value = "short")]
     explain: Option<Explain>,
     /// When the verifier rejects a program, show its whole log
     #[arg(long)]
@@ -53,6 +56,12 @@ pub(super) struct VerifyArgs {
     /// As JSON: a list, an item an object
     #[arg(long)]
     json: bool,
+    /// Tell everything up to the first system call, and do none of it; needs no privilege
+    #[arg(long)]
+    dry_run: bool,
+    /// With --dry-run: for this release of Linux in place of the one that runs (5.10, 6.1, …)
+    #[arg(long, value_name = "RELEASE", requires = "dry_run")]
+    kernel: Option<Release>,
 }
 
 /// Runs the command; the exit code says whether everything was loaded.
@@ -64,6 +73,9 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<ExitCode> {
         values: &args.set,
     };
     check_settings(args, settings)?;
+    if args.dry_run {
+        return rehearsal::rehearse(args, settings);
+    }
     let pins = match &args.pin {
         Some(directory) => Some(PinDirectory::open(directory)?),
         None => None,
@@ -79,7 +91,7 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<ExitCode> {
         if !outcome.ok {
             code = ExitCode::FAILURE;
         }
-        if !args.json && !args.explain.as_ref().is_some_and(Explain::takes_stdout) {
+        if !args.json && args.explain.as_ref().is_none_or(Explain::leaves_stdout) {
             print_tables(args, number, &outcome);
         }
         if !(said_once && outcome.is_everyones()) {
@@ -141,8 +153,8 @@ fn one(
     pins: Option<&PinDirectory>,
 ) -> (Outcome, Option<Story>) {
     let shown = path.display().to_string();
-    let short = args.explain == Some(Explain::Short);
-    if short && args.objects.len() > 1 {
+    let mut watch = Watch::of_load(args.explain.as_ref(), &shown);
+    if watch.is_short() && args.objects.len() > 1 {
         remark(format_args!("{}:", clean(&shown)));
     }
     let mut spec = match read(path) {
@@ -153,22 +165,12 @@ fn one(
         let failure = Failure::new(Kind::Object, error.to_string());
         return (Outcome::unread(shown, failure), None);
     }
-    let wants_story = args.explain.as_ref().is_some_and(Explain::wants_story);
-    let mut recorder = wants_story.then(|| Recorder::new(&shown));
     let mut seen = Seen::default();
+    let log = watch.logs();
     let done = {
         let mut observer = |step: &Step<'_>| {
             seen.note(step);
-            if short {
-                explain::remark_step(step);
-            }
-            if let Some(recorder) = &mut recorder {
-                recorder.step(step);
-            }
-        };
-        let log = match wants_story {
-            true => VerifierLogs::Always,
-            false => VerifierLogs::OfRejected,
+            watch.step(step);
         };
         attempt(spec, pins, log, &mut observer)
     };
@@ -177,26 +179,21 @@ fn one(
         Attempt(plan, _, Err(error)) => {
             let failure = Failure::of_load(&error, &shown);
             let outcome = Outcome::refused(shown, &plan, failure);
-            return told(outcome, recorder);
+            return told(outcome, watch);
         }
     };
     let outcome = Outcome::new(shown, &programs, &plan, &report, &seen);
     drop(report);
-    if short {
+    if watch.is_short() {
         remark(format_args!("unloaded"));
     }
-    told(outcome, recorder)
+    told(outcome, watch)
 }
 
 /// The outcome, and the story that ends with it.
-fn told(outcome: Outcome, recorder: Option<Recorder>) -> (Outcome, Option<Story>) {
-    let errors = || {
-        outcome
-            .failures()
-            .map(|failure| failure.error.into())
-            .collect()
-    };
-    let story = recorder.map(|recorder| recorder.finish(errors()));
+fn told(outcome: Outcome, watch: Watch) -> (Outcome, Option<Story>) {
+    let errors = outcome.failures().map(|failure| failure.error.into());
+    let story = watch.end(errors.collect());
     (outcome, story)
 }
 

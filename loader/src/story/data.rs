@@ -26,8 +26,43 @@ pub struct Story {
     pub maps: Vec<MapOf>,
     /// The object's programs, in the order of the plan.
     pub programs: Vec<ProgramOf>,
+    /// In a dry run: what the kernel it is for would make of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub foretold: Option<Foretold>,
     /// How it ended.
     pub outcome: Outcome,
+}
+
+/// What a kernel would make of a plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Foretold {
+    /// Its release: `5.10`.
+    pub release: String,
+    /// What it has not and the plan uses: it refuses the map, or the program if that can get there.
+    pub lacks: Vec<LackOf>,
+    /// What this loader does differently there.
+    pub manners: Vec<String>,
+}
+
+/// Something that a kernel has not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct LackOf {
+    /// What: `helper bpf_loop`.
+    pub what: String,
+    /// The release that brought it; none where that is not known here.
+    pub since: Option<String>,
+    /// The map that needs it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub map: Option<String>,
+    /// The program that needs it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
+    /// The instruction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub insn: Option<u32>,
+    /// Its source line: `flows.rs:41`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<String>,
 }
 
 /// A kernel.
@@ -155,7 +190,7 @@ pub struct CallOf {
     pub name: String,
     /// What the command is for, in a sentence.
     pub meaning: String,
-    /// The question to the kernel that it is part of.
+    /// The question to the kernel that it is part of: a probe's, or `what to tell here`, which only `--explain` asks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub purpose: Option<String>,
     /// The block of arguments as it was passed.

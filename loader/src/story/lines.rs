@@ -4,7 +4,32 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use crate::kernel::Map;
 use crate::load::Step;
-use crate::object::PatchTarget;
+use crate::object::{PatchTarget, told};
+
+/// The step in words, with a line for each instruction that was fitted to the kernel's types.
+pub fn lines(step: &Step<'_>) -> Vec<String> {
+    let mut lines: Vec<String> = line(step).into_iter().collect();
+    if let Step::ProgramPlanned { plan, program, .. } = step
+        && let Some(btf) = &plan.btf
+    {
+        lines.extend(program.fitted.iter().map(|fitted| {
+            let (subject, question) = told(&**btf, &fitted.relo);
+            format!(
+                "program `{}`: instruction {} fitted: `{subject}` {question}: {} → {}",
+                program.name, fitted.at.0, fitted.original as i64, fitted.new as i64
+            )
+        }));
+        lines.extend(program.poisoned.iter().map(|(at, why)| {
+            format!(
+                "program `{}`: instruction {} must not be reached: {}",
+                program.name,
+                at.0,
+                first_line(why)
+            )
+        }));
+    }
+    lines
+}
 
 /// The step in words; None for those that a later one sums up.
 pub fn line(step: &Step<'_>) -> Option<String> {
@@ -64,8 +89,12 @@ pub fn line(step: &Step<'_>) -> Option<String> {
                 0 => String::new(),
                 n => format!(", {n} that this kernel cannot run and must not reach"),
             };
+            let fitted = match program.fitted.len() {
+                0 => String::new(),
+                n => format!(", {n} fitted to this kernel's types"),
+            };
             format!(
-                "plan: program `{}`: {}, {} instructions{called}, {} relocated{poisoned}",
+                "plan: program `{}`: {}, {} instructions{called}, {} relocated{fitted}{poisoned}",
                 program.name,
                 program.kind.program_type,
                 program.unpatched().len(),

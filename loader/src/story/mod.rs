@@ -15,6 +15,7 @@
 //!   lines      the steps of the load path, a line each
 //!   program    instructions: object, relocated, xlated, machine code, with their lines
 //!   recorder   puts it together
+//!   text       the story for a terminal
 //! ```
 //!
 //! Bytes are strings of hex digits, two a byte, in the order of memory. Offsets and widths are in bytes, instructions are
@@ -30,11 +31,64 @@ mod log;
 mod netlink;
 mod program;
 mod recorder;
+mod text;
 mod words;
 
 pub use data::*;
-pub use lines::line;
-pub use recorder::Recorder;
+pub use lines::{line, lines};
+pub use recorder::{Recorder, is_done};
+pub use text::{Colour, lack_line, text};
+
+impl Story {
+    /// Its commands, a line each.
+    pub fn commands(&self) -> impl Iterator<Item = String> + '_ {
+        self.events.iter().filter_map(|event| match &event.what {
+            What::Call(call) => {
+                let about = call.fields.iter().find(|part| {
+                    part.name.ends_with("_name")
+                        || part.name.ends_with("fd") && !part.words.is_empty()
+                });
+                let about = about.map(|part| match part.words.as_str() {
+                    "" => part.value.trim_matches('"'),
+                    words => words,
+                });
+                let (about, size) = (about.unwrap_or_default(), call.bytes.len() / 2);
+                Some(
+                    format!("{:<24} {size:3} bytes  {about}", call.name)
+                        .trim_end()
+                        .to_string(),
+                )
+            }
+            What::Step { .. } | What::Probe { .. } | What::Netlink(_) => None,
+        })
+    }
+
+    /// What the kernel that a dry run is for would make of it, a line each.
+    pub fn foretold_lines(&self) -> Vec<String> {
+        let Some(foretold) = &self.foretold else {
+            return Vec::new();
+        };
+        let head = match foretold.lacks.is_empty() {
+            true => format!("Linux {}", foretold.release),
+            false => format!(
+                "Linux {}, which refuses what it has not where the verifier gets to it",
+                foretold.release
+            ),
+        };
+        let mut lines = vec![head];
+        lines.extend(
+            foretold
+                .lacks
+                .iter()
+                .map(|lack| format!("  {}", lack_line(lack))),
+        );
+        lines.extend(foretold.manners.iter().map(|manner| format!("  {manner}")));
+        if lines.len() == 1 {
+            lines.push("  has all that it asks for".into());
+        }
+        lines
+    }
+}
 
 impl CallOf {
     /// `BPF_MAP_CREATE → descriptor 5`.

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::fs;
 
-use xdplb_linker::btf::Btf;
+use xdplb_linker::btf::{Btf, TypeId};
 use xdplb_linker::btf_ext::LineInfo;
 use xdplb_linker::insn::{self, Insn, InsnIndex, Step};
 
@@ -288,7 +288,7 @@ pub(super) fn loaded(
     let line_of = lines_of(plan, program, told, code);
     let mut loaded = LoadedOf {
         xlated: xlated(code, &line_of),
-        jited: jited(told, code, &line_of),
+        jited: jited(&names(told, plan, code), code, &line_of),
         ..LoadedOf::default()
     };
     if code.xlated.is_empty() {
@@ -346,7 +346,23 @@ fn xlated(code: &ProgramCode, line_of: &[Option<usize>]) -> Vec<XlatedOf> {
         .collect()
 }
 
-fn jited(told: &ProgramOf, code: &ProgramCode, line_of: &[Option<usize>]) -> Vec<JitedOf> {
+/// The functions that are left, by name: the verifier removes those that nothing reaches.
+fn names(told: &ProgramOf, plan: &Plan, code: &ProgramCode) -> Vec<String> {
+    match &plan.btf {
+        Some(btf) if code.functions.len() == code.lengths.len() => {
+            let types = code.functions.iter().map(|[_, id]| TypeId(*id));
+            types.map(|id| btf.type_name(id).to_string()).collect()
+        }
+        _ if told.functions.len() == code.lengths.len() => told
+            .functions
+            .iter()
+            .map(|function| function.name.clone())
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn jited(names: &[String], code: &ProgramCode, line_of: &[Option<usize>]) -> Vec<JitedOf> {
     let mut functions = Vec::new();
     let mut start = 0;
     for (number, &len) in code.lengths.iter().enumerate() {
@@ -375,23 +391,11 @@ fn jited(told: &ProgramOf, code: &ProgramCode, line_of: &[Option<usize>]) -> Vec
             line.len = end - line.offset;
         }
         functions.push(JitedOf {
-            name: told
-                .functions
-                .get(number)
-                .map_or_else(String::new, |function| function.name.clone()),
+            name: names.get(number).cloned().unwrap_or_default(),
             address: format!("{address:#x}"),
             bytes: hex(bytes),
             lines,
         });
     }
     functions
-}
-
-/// The functions that the kernel compiled are those of the program, unless the verifier removed some: then names are not known.
-pub(super) fn forget_names(loaded: &mut LoadedOf, told: &ProgramOf) {
-    if loaded.jited.len() != told.functions.len() {
-        for function in &mut loaded.jited {
-            function.name.clear();
-        }
-    }
 }

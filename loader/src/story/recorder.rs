@@ -7,13 +7,16 @@ use super::call::{self, Answers, Descriptors};
 use super::program::{self, Sources};
 use super::words::{self, hex};
 use super::{
-    Event, FORMAT, Kernel, MapOf, Object, Outcome, ProgramOf, Stage, StageOf, Story, What, log,
-    netlink,
+    Event, FORMAT, Foretold, Kernel, LackOf, MapOf, Object, Outcome, ProgramOf, Stage, StageOf,
+    Story, What, log, netlink,
 };
-use crate::kernel::Map;
-use crate::load::{Observer, Step};
+use crate::kernel::{self, Map, Release, VerifierLog};
+use crate::load::{MANNERS, Need, Observer, Step, User};
 use crate::object::{Freeze, MapPlan, PatchTarget, Plan, ProgramPlan};
-use crate::witness::{Call, Listener, Said};
+use crate::witness::{self, Call, Listener, Said};
+
+/// Why the recorder asks the kernel something itself.
+const OURS: &str = "what to tell here";
 
 /// Watches a load and listens.
 #[derive(Debug)]
@@ -46,6 +49,41 @@ impl Recorder {
             stage: Stage::Read,
             answers: Answers::Real,
         }
+    }
+
+    /// Begins for a dry run: nothing is done, so that answers are left out.
+    pub fn of_rehearsal(path: &str) -> Self {
+        let mut recorder = Self::new(path);
+        recorder.answers = Answers::Rehearsed;
+        recorder.story.dry_run = true;
+        recorder
+    }
+
+    /// Notes what a kernel of this release would make of a plan.
+    pub fn foretell(&mut self, release: Release, needs: &[Need]) {
+        let differently = |event: &&Event| {
+            let What::Step { step, .. } = &event.what else {
+                return false;
+            };
+            ["btf_simplified", "btf_left_out"].contains(step)
+        };
+        self.hear(None);
+        let events = self.story.events.iter().filter(differently);
+        let events: Vec<String> = events.map(|event| event.text.clone()).collect();
+        let lacks = |need: &&Need| need.since.is_none_or(|since| since > release);
+        self.story.foretold = Some(Foretold {
+            release: release.to_string(),
+            lacks: needs.iter().filter(lacks).map(lack).collect(),
+            manners: events
+                .into_iter()
+                .chain(
+                    MANNERS
+                        .iter()
+                        .filter(|manner| release < manner.before)
+                        .map(|manner| manner.what.to_string()),
+                )
+                .collect(),
+        });
     }
 
     /// The story, once the load has ended; `errors` are what failed.
@@ -81,6 +119,7 @@ impl Recorder {
             let (text, what) = match &said {
                 Said::Call(call) => {
                     let told = call::call(call, &self.descriptors, self.answers);
+                    self.note_rejection(call);
                     self.descriptors.learn(call);
                     self.stage = stage.unwrap_or_else(|| self.stage_of(call));
                     (told.in_a_line(), What::Call(told))
@@ -100,6 +139,27 @@ impl Recorder {
                 }
             };
             self.tell(text, None, None, what);
+        }
+    }
+
+    /// Keeps what the verifier says about a program that it rejects.
+    fn note_rejection(&mut self, call: &Call) {
+        let log = call.pointed.iter().find(|pointed| pointed.offset == 32);
+        let (5, Err(_), None, Some(log)) = (call.command, call.result, call.purpose, log) else {
+            return;
+        };
+        let name = call::text(call.attr.get(48..64).unwrap_or_default());
+        let told = self
+            .story
+            .programs
+            .iter_mut()
+            .find(|told| told.loaded.is_none() && kernel::object_name(&told.name) == name);
+        if let Some(told) = told.filter(|_| !log.bytes.is_empty()) {
+            told.verifier = Some(log::verifier(&VerifierLog {
+                text: String::from_utf8_lossy(&log.bytes).into_owned(),
+                len: log.bytes.len(),
+                whole: log.bytes.len() < crate::witness::KEPT,
+            }));
         }
     }
 
@@ -137,7 +197,22 @@ impl Recorder {
         let at = self.map_at(plan);
         if let Some(told) = at.and_then(|at| self.story.maps.get_mut(at)) {
             told.fd = Some(map.as_fd().as_raw_fd());
-            told.id = map.info().ok().map(|info| info.id);
+            let info = witness::on_behalf(OURS, || map.info());
+            told.id = info.ok().map(|info| info.id);
+        }
+    }
+
+    /// A step in a line. The number of a map is known already, and need not be asked for again.
+    fn line(&self, step: &Step<'_>, map: Option<usize>) -> Option<String> {
+        let told = map.and_then(|at| self.story.maps.get(at));
+        match (step, told) {
+            (Step::MapCreated { map, .. }, Some(told)) => {
+                Some(opened(&map.spec.name, "created", told))
+            }
+            (Step::MapReused { map, .. }, Some(told)) => {
+                Some(opened(&map.spec.name, "reused", told))
+            }
+            _ => super::lines::line(step),
         }
     }
 }
@@ -150,6 +225,9 @@ impl Observer for Recorder {
         let (mut program, mut map, mut insn) = (None, None, None);
         match step {
             Step::ObjectRead { spec } => {
+                // A second attempt, in another mode, has a plan of its own.
+                self.story.maps.clear();
+                self.story.programs.clear();
                 self.story.object.license = spec.license.clone();
             }
             Step::BtfPlanned { types } => self.story.object.types = Some(*types),
@@ -177,7 +255,9 @@ impl Observer for Recorder {
                 existing: there,
             } => {
                 map = self.map_at(plan);
-                self.opened(plan, there);
+                if self.answers == Answers::Real {
+                    self.opened(plan, there);
+                }
             }
             Step::MapFitted { map: plan, fitted } => {
                 map = self.map_at(plan);
@@ -211,7 +291,9 @@ impl Observer for Recorder {
                 let name = map
                     .and_then(|at| self.story.maps.get(at))
                     .map(|map| map.name.clone());
-                if let Some(told) = program.and_then(|at| self.story.programs.get_mut(at)) {
+                if let Some(told) = program.and_then(|at| self.story.programs.get_mut(at))
+                    && self.answers == Answers::Real
+                {
                     program::relocated(told, name.as_deref(), planned, patch, fds);
                 }
             }
@@ -228,7 +310,10 @@ impl Observer for Recorder {
             | Step::BtfLoaded { .. }
             | Step::BtfLeftOut { .. } => {}
         }
-        if let Some(text) = super::lines::line(step) {
+        if self.answers == Answers::Rehearsed && is_done(step) {
+            return;
+        }
+        if let Some(text) = self.line(step, map) {
             self.tell(text, program, map, What::Step { step: name, insn });
         }
         if let Step::ProgramLoaded { .. } = step {
@@ -253,7 +338,7 @@ impl Recorder {
             return;
         };
         self.stage = Stage::GivenBack;
-        let code = loaded.code();
+        let code = witness::on_behalf(OURS, || loaded.code());
         self.hear(Some(Stage::GivenBack));
         let Some(told) = at.and_then(|at| self.story.programs.get_mut(at)) else {
             return;
@@ -266,7 +351,6 @@ impl Recorder {
                 ..super::LoadedOf::default()
             },
         };
-        program::forget_names(&mut there, told);
         there.id = info.id;
         there.fd = loaded.as_fd().as_raw_fd();
         there.tag = info.tag_text();
@@ -302,6 +386,55 @@ fn planned_map(map: &MapPlan) -> MapOf {
         contents: map.spec.contents.as_deref().map(hex),
         frozen: map.spec.freeze == Freeze::BeforePrograms,
         ..MapOf::default()
+    }
+}
+
+/// ``map `flows` created: map 17, descriptor 4``.
+fn opened(name: &str, how: &str, told: &MapOf) -> String {
+    let id = told.id.map(|id| format!("map {id}, ")).unwrap_or_default();
+    let fd = told.fd.unwrap_or(-1);
+    format!("map `{name}` {how}: {id}descriptor {fd}")
+}
+
+fn lack(need: &Need) -> LackOf {
+    let (map, program) = match &need.by {
+        User::Map(name) => (Some(name.clone()), None),
+        User::Program(name) => (None, Some(name.clone())),
+    };
+    LackOf {
+        what: need.what.clone(),
+        since: need.since.map(|since| since.to_string()),
+        map,
+        program,
+        insn: need.at.as_ref().map(|(insn, _)| *insn),
+        line: need.at.as_ref().and_then(|(_, line)| line.clone()),
+    }
+}
+
+/// Whether the step says that something was done in the kernel, which is not so in a rehearsal.
+pub fn is_done(step: &Step<'_>) -> bool {
+    match step {
+        Step::BtfLoaded { .. }
+        | Step::MapCreated { .. }
+        | Step::MapTypesLeftOut { .. }
+        | Step::MapReused { .. }
+        | Step::MapFilled { .. }
+        | Step::MapFrozen { .. }
+        | Step::MapPinned { .. }
+        | Step::SlotFilled { .. }
+        | Step::RecordsLeftOut { .. }
+        | Step::ProgramLoaded { .. } => true,
+        Step::ObjectRead { .. }
+        | Step::MachineRead { .. }
+        | Step::MachineUnread { .. }
+        | Step::BtfPlanned { .. }
+        | Step::MapPlanned { .. }
+        | Step::ProgramPlanned { .. }
+        | Step::Probed { .. }
+        | Step::BtfSimplified { .. }
+        | Step::BtfLeftOut { .. }
+        | Step::MapFitted { .. }
+        | Step::Relocated { .. } => false,
     }
 }
 
