@@ -2,14 +2,13 @@
 //! error; the others are made of the whole story (`crate::story`) once the load has ended.
 
 use std::fmt;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::str::FromStr;
 
 use anyhow::{Context, Result};
 
-use super::{clean, remark, say_json};
+use super::{clean, pager, remark, say_json};
 use crate::load::{Observer, Step, VerifierLogs};
 use crate::story::{self, Colour, Recorder, Story};
 
@@ -74,7 +73,7 @@ impl Explain {
         match self {
             Explain::Short => Ok(()),
             Explain::Full => {
-                page(&all(stories, colour(&io::stdout())));
+                pager::show(&all(stories, colour(&io::stdout())));
                 Ok(())
             }
             Explain::Json(None) => say_json(&stories),
@@ -104,47 +103,10 @@ fn all(stories: &[Story], colour: Colour) -> String {
     texts.collect::<Vec<_>>().join("\n")
 }
 
-/// Colours are for terminals, unless NO_COLOR says otherwise (no-color.org: any value that is not empty).
 fn colour(to: &impl IsTerminal) -> Colour {
-    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    match to.is_terminal() && !refused {
+    match pager::has_colours(to) {
         true => Colour::On,
         false => Colour::Off,
-    }
-}
-
-/// Shows text to whoever sits there by the pager of their choice; prints it where nobody does, or where there is no pager.
-fn page(text: &str) {
-    let print = || {
-        // A reader that went away is no error of ours.
-        let _ = io::stdout().write_all(text.as_bytes());
-    };
-    if !io::stdout().is_terminal() {
-        return print();
-    }
-    let pager = std::env::var("PAGER").ok();
-    let pager = pager.filter(|pager| !pager.trim().is_empty());
-    let mut command = Command::new("sh");
-    command
-        .args(["-c", pager.as_deref().unwrap_or("less")])
-        .stdin(Stdio::piped());
-    if std::env::var_os("LESS").is_none() {
-        // Colours as they are, and no page for what fits on the screen.
-        command.env("LESS", "FRX");
-    }
-    let Ok(mut child) = command.spawn() else {
-        return print();
-    };
-    if let Some(mut stdin) = child.stdin.take() {
-        // It may be left before the end.
-        let _ = stdin.write_all(text.as_bytes());
-    }
-    const NOT_FOUND: i32 = 127;
-    if child
-        .wait()
-        .is_ok_and(|status| status.code() == Some(NOT_FOUND))
-    {
-        print();
     }
 }
 

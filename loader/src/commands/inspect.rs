@@ -1,7 +1,6 @@
 //! `inspect`: an object explained, as text or JSON. Needs no privilege and changes nothing.
 
 mod columns;
-mod pager;
 mod text;
 mod tree;
 
@@ -10,7 +9,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
-use super::{UsageError, files, say_json};
+use super::{UsageError, files, pager, say_json};
 use crate::inspect::{Inspection, Language, Narrow};
 
 #[derive(Debug, Args)]
@@ -108,6 +107,10 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<()> {
     if args.json {
         return say_json(&inspection);
     }
-    pager::show(&text::text(&name, &inspection, &args.only, narrowed));
+    let text = text::text(&name, &inspection, &args.only, narrowed);
+    pager::show(&columns::painted(
+        &text,
+        pager::has_colours(&std::io::stdout()),
+    ));
     Ok(())
 }

@@ -12,6 +12,7 @@ mod files;
 mod flows;
 mod inspect;
 mod interfaces;
+mod pager;
 mod plan;
 mod reload;
 mod run;

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use crate::kernel::Map;
 use crate::load::Step;
-use crate::object::{PatchTarget, told};
+use crate::object::{PatchTarget, core_question};
 
 /// The step in words, with a line for each instruction that was fitted to the kernel's types.
 pub fn lines(step: &Step<'_>) -> Vec<String> {
@@ -13,7 +13,7 @@ pub fn lines(step: &Step<'_>) -> Vec<String> {
         && let Some(btf) = &plan.btf
     {
         lines.extend(program.fitted.iter().map(|fitted| {
-            let (subject, question) = told(&**btf, &fitted.relo);
+            let (subject, question) = core_question(&**btf, &fitted.relo);
             format!(
                 "program `{}`: instruction {} fitted: `{subject}` {question}: {} → {}",
                 program.name, fitted.at.0, fitted.original as i64, fitted.new as i64

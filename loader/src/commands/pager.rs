@@ -3,20 +3,20 @@
 use std::io::{IsTerminal, Write};
 use std::process::{Command, Stdio};
 
-use super::columns::painted;
-
-/// Shows it. A reader that goes away early is no error.
+/// Shows it on standard output. A reader that goes away early is no error.
 pub(super) fn show(text: &str) {
     let stdout = std::io::stdout();
-    let terminal = stdout.is_terminal();
-    let wanted = wants_colours(|name| std::env::var(name).ok());
-    let text = painted(text, terminal && wanted);
-    if terminal && page(&text) {
+    if stdout.is_terminal() && page(text) {
         return;
     }
     let mut stdout = stdout.lock();
     let _ = stdout.write_all(text.as_bytes());
     let _ = stdout.flush();
+}
+
+/// Whether what goes there is to have colours: it is a terminal, and nobody declines.
+pub(super) fn has_colours(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && wants_colours(|name| std::env::var(name).ok())
 }
 
 /// `NO_COLOR` (no-color.org) and terminals that know none.
