@@ -32,6 +32,8 @@ pub enum InstallError {
         missing: String,
         /// What it has.
         evidence: String,
+        /// What the load said: a verifier's log may be in it.
+        load: Box<LoadError>,
     },
     /// The load failed.
     #[error(transparent)]
@@ -222,6 +224,7 @@ pub(super) fn missing_capability(error: LoadError) -> InstallError {
             InstallError::MissingCapability {
                 missing: names.join(", "),
                 evidence: set.evidence(NEEDED),
+                load: Box::new(error),
             }
         }
         // A rejection of what other processes may load: without it the verifier also follows paths that only a mispredicted
@@ -238,6 +241,7 @@ pub(super) fn missing_capability(error: LoadError) -> InstallError {
             InstallError::MissingCapability {
                 missing: "CAP_PERFMON".into(),
                 evidence: format!("{}\n  {why}", set.evidence(WITH_PERFMON)),
+                load: Box::new(error),
             }
         }
         Some(_) | None => InstallError::Load(error),
@@ -259,6 +263,10 @@ mod tests {
         let error = InstallError::MissingCapability {
             missing: "CAP_BPF".into(),
             evidence: "have: cap_net_admin   need: cap_bpf, cap_net_admin".into(),
+            load: Box::new(LoadError::Kernel(KernelError::Usage {
+                what: "load".into(),
+                why: "no".into(),
+            })),
         };
         assert_eq!(
             error.to_string(),

@@ -190,25 +190,28 @@ pub(super) fn judge(device: &Device, form: Form, found: &Found) -> Result<()> {
 fn explain(args: &RunArgs, error: InstallError) -> anyhow::Error {
     use AttachError::{Linked, NoDriverSupport, NoProgram, Occupied, Refused};
     let advice = match &error {
-        InstallError::MissingCapability { .. } => format!("sudo {}", advise(args, Advice::Same)),
+        InstallError::MissingCapability { load, .. } => {
+            show_log(args, load);
+            format!("sudo {}", advise(args, Advice::Same))
+        }
         InstallError::Attach(Occupied { .. }) => advise(args, Advice::Replace),
         InstallError::Attach(NoDriverSupport(_)) => advise(args, Advice::Mode("generic")),
-        InstallError::Attach(Linked { .. } | Refused(_) | NoProgram(_))
-        | InstallError::Load(_)
-        | InstallError::Object(_)
-        | InstallError::Kernel(_)
-        | InstallError::Pins(_) => {
-            show_log(args, &error);
+        InstallError::Load(load) => {
+            show_log(args, load);
             return error.into();
         }
+        InstallError::Attach(Linked { .. } | Refused(_) | NoProgram(_))
+        | InstallError::Object(_)
+        | InstallError::Kernel(_)
+        | InstallError::Pins(_) => return error.into(),
     };
     anyhow!("{error}\n  try:  {advice}")
 }
 
 /// The verifier's whole log, where it is wanted.
-fn show_log(args: &RunArgs, error: &InstallError) {
-    if let (true, InstallError::Load(error)) = (args.verifier_log, error)
-        && let Some(log) = LoadError::log(error)
+fn show_log(args: &RunArgs, error: &LoadError) {
+    if args.verifier_log
+        && let Some(log) = error.log()
     {
         remark(format_args!("{}", log.trim_end()));
     }
