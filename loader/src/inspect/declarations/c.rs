@@ -1,6 +1,6 @@
 //! Declarations in C.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 
 use xdplb_linker::btf::{
@@ -23,6 +23,8 @@ pub(super) struct Writer<'a> {
     budget: Budget,
     /// Structs and unions that the text at hand names.
     mentioned: RefCell<Vec<TypeId>>,
+    /// How much padding the declaration at hand has: nameless structs share one space of names with what they are in.
+    pads: Cell<usize>,
 }
 
 /// The name that C itself has for an integer, if it is one of C's.
@@ -55,6 +57,7 @@ impl<'a> Writer<'a> {
             layouts: Layouts::new(btf, Language::C),
             budget: Budget::of(btf),
             mentioned: RefCell::new(Vec::new()),
+            pads: Cell::new(0),
         }
     }
 
@@ -67,6 +70,7 @@ impl<'a> Writer<'a> {
         for &id in order {
             let Some(ty) = self.btf.get(id) else { continue };
             self.mentioned.borrow_mut().clear();
+            self.pads.set(0);
             let text = self.declaration(id, ty, &places);
             let mentioned = self.mentioned.take();
             for other in mentioned {
@@ -284,9 +288,12 @@ impl<'a> Writer<'a> {
 
     fn items(&self, composite: &Composite, layout: &Layout, depth: usize, text: &mut String) {
         let indent = "\t".repeat(depth);
-        for (number, item) in layout.items.iter().enumerate() {
+        for item in &layout.items {
             let line = match *item {
-                Item::Pad(bytes) => format!("unsigned char pad_{number}[{bytes}];"),
+                Item::Pad(bytes) => {
+                    self.pads.set(self.pads.get() + 1);
+                    format!("unsigned char pad_{}[{bytes}];", self.pads.get())
+                }
                 Item::PadBits(bits) => format!("unsigned char : {bits};"),
                 Item::Overlap(index) => match composite.members.get(index) {
                     Some(member) => format!(

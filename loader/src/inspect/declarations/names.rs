@@ -31,7 +31,9 @@ pub(super) fn identifier(name: &str, language: Language) -> String {
         Language::Rust => RUST_WORDS,
     };
     let mut made = valid_name(name).into_owned();
-    if words.split_whitespace().any(|word| word == made) {
+    // The compiler's own, such as `__builtin_va_list`, are not ours to declare.
+    let reserved = language == Language::C && made.starts_with("__builtin_");
+    if reserved || words.split_whitespace().any(|word| word == made) {
         made.push('_');
     }
     made
