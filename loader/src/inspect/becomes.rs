@@ -3,7 +3,7 @@
 use xdplb_linker::insn::Step;
 use xdplb_linker::link::readable;
 
-use super::Subject;
+use super::{Subject, clipped};
 use crate::object::{Aim, PatchTarget, Wanted};
 
 /// What an instruction becomes when its program is put together and loaded; `None` where nothing is open.
@@ -25,15 +25,16 @@ pub(super) fn aim(subject: &Subject<'_>, aim: &Aim, step: Step) -> Option<String
         }
         Aim::Map { symbol, target } => {
             let map = subject.spec.map_of(*target);
-            let map_name = map.map_or("", |map| map.name.as_str());
+            let map_name = map.map_or_else(String::new, |map| clipped(&map.name));
+            let symbol = clipped(symbol);
             match target {
                 PatchTarget::Map(_) => format!(
                     "map `{map_name}`'s descriptor: BPF_PSEUDO_MAP_FD in src_reg, the descriptor in imm; the kernel puts the map's address there"
                 ),
                 PatchTarget::MapValue { offset, .. } => {
-                    let what = match variable(subject, map_name, *offset) {
+                    let what = match variable(subject, &map_name, *offset) {
                         Some(name) => format!("of `{name}`, "),
-                        None if **symbol == *map_name => String::new(),
+                        None if symbol == map_name => String::new(),
                         None => format!("of `{symbol}`, "),
                     };
                     format!(
@@ -48,7 +49,9 @@ pub(super) fn aim(subject: &Subject<'_>, aim: &Aim, step: Step) -> Option<String
 
 /// What a name of the kernel becomes.
 pub(super) fn kernel(subject: &Subject<'_>, symbol: &str) -> String {
-    let Some((wanted, weak)) = subject.spec.expectation(symbol) else {
+    let found = subject.spec.expectation(symbol);
+    let symbol = clipped(symbol);
+    let Some((wanted, weak)) = found else {
         return format!(
             "nothing: `{symbol}` is defined nowhere in this object, and nothing says that the kernel has it"
         );
@@ -115,7 +118,7 @@ pub(super) fn variable(subject: &Subject<'_>, map: &str, offset: u32) -> Option<
     if offset - start >= *size {
         return None;
     }
-    let name = readable(name);
+    let name = clipped(&readable(name));
     Some(match offset - start {
         0 => name,
         within => format!("{name}+{within}"),

@@ -10,22 +10,40 @@ use super::{Program, Stack, Subject, becomes};
 use crate::object::{AttachTarget, ProgramSpec, SectionKind};
 use crate::uapi::{AttachType, prog_flags};
 
+/// Functions that all programs together are seen to reach; a hostile file's could all reach all.
+const MAX_REACHED: usize = 1_000_000;
+
 /// All programs, in the order of the file.
 pub(super) fn programs(subject: &Subject<'_>, functions: &[Known]) -> Vec<Program> {
+    let mut left = MAX_REACHED;
     let specs = subject.spec.programs.iter();
     specs
-        .map(|spec| program(subject, functions, spec))
+        .map(|spec| {
+            let own = subject.spec.own_function(spec);
+            let reaches = (left > 0).then(|| reach(functions, own));
+            left = left.saturating_sub(reaches.as_ref().map_or(0, Vec::len));
+            program(subject, functions, spec, reaches)
+        })
         .collect()
 }
 
-fn program(subject: &Subject<'_>, functions: &[Known], spec: &ProgramSpec) -> Program {
+/// `reaches` is `None` where that was not looked for.
+fn program(
+    subject: &Subject<'_>,
+    functions: &[Known],
+    spec: &ProgramSpec,
+    reaches: Option<Vec<usize>>,
+) -> Program {
     let own = subject.spec.own_function(spec);
-    let reaches = reach(functions, own);
-    let order = order(functions, own);
-    let circle = match &order {
-        Some(_) => Vec::new(),
-        None => circle(subject, functions, &reaches),
+    let unseen = reaches.is_none().then(|| {
+        format!("the programs before it reach {MAX_REACHED} functions: it was not followed further")
+    });
+    let order = reaches.as_ref().and_then(|_| order(functions, own));
+    let circle = match (&order, &reaches) {
+        (None, Some(reaches)) => circle(subject, functions, reaches),
+        _ => Vec::new(),
     };
+    let reaches = reaches.unwrap_or_else(|| vec![own]);
     let used: BTreeSet<usize> = reaches
         .iter()
         .filter_map(|function| functions.get(*function))
@@ -61,7 +79,9 @@ fn program(subject: &Subject<'_>, functions: &[Known], spec: &ProgramSpec) -> Pr
         circle,
         reaches,
         maps: used.collect(),
-        error: error.or(unsupported.map(|(_, why)| why.to_string())),
+        error: error
+            .or(unsupported.map(|(_, why)| why.to_string()))
+            .or(unseen),
     }
 }
 

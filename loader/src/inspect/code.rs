@@ -6,7 +6,9 @@ use xdplb_linker::insn::{Insn, Step, steps, text};
 use xdplb_linker::link::frames::frame;
 
 use super::declarations::declare_function;
-use super::{Call, Code, Function, Instruction, SourcePlace, Subject, becomes, readable_name};
+use super::{
+    Call, Code, Function, Instruction, SourcePlace, Subject, becomes, clipped, readable_name,
+};
 use crate::object::{Aim, FunctionOutline, PatchTarget};
 
 /// Instructions of all functions together that stacks are worked out for: functions of a hostile file can overlap.
@@ -41,10 +43,9 @@ pub(super) fn functions(subject: &Subject<'_>) -> Vec<Known> {
                 .unwrap_or_default();
             total += u64::from(outline.len);
             let walked = (total <= MAX_INSNS).then(|| walk(subject, index, outline, insns));
-            let declaration = subject.btf().and_then(|btf| {
-                let ty = spec.type_at(section, outline.start)?;
-                declare_function(btf, ty)
-            });
+            let declaration = spec
+                .type_at(section, outline.start)
+                .and_then(|ty| subject.declaration(|btf| declare_function(btf, ty)));
             let walked = walked.unwrap_or_default();
             Known {
                 code: outline.code,
@@ -203,9 +204,10 @@ fn referent(subject: &Subject<'_>, aim: &Aim, insn: Insn) -> String {
     match aim {
         Aim::Nothing => String::new(),
         Aim::Function(function) => format!("{sign}{}", becomes::function_name(subject, *function)),
-        Aim::Kernel(symbol) => format!("{sign}{symbol}"),
+        Aim::Kernel(symbol) => format!("{sign}{}", clipped(symbol)),
         Aim::Map { target, .. } => {
-            let map = subject.spec.map_of(*target).map_or("", |map| &map.name);
+            let map = subject.spec.map_of(*target);
+            let map = map.map_or_else(String::new, |map| clipped(&map.name));
             match target {
                 PatchTarget::Map(_) => format!("map[{map}]"),
                 PatchTarget::MapValue { offset, .. } => {

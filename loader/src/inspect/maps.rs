@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use xdplb_linker::btf::{Btf, Composite, Kind, TypeId};
+use xdplb_linker::btf::{Btf, Kind, TypeId};
 use xdplb_linker::elf::SectionIndex;
 
 use super::code::{Known, hex};
@@ -114,7 +114,7 @@ fn view(subject: &Subject<'_>, spec: &MapSpec, language: Language) -> Map {
             Box::new(view)
         }),
         slots: slots(spec),
-        variables: variables(subject, spec, language),
+        variables: variables(subject, spec),
         users: Vec::new(),
         error: spec.broken.as_ref().map(ToString::to_string),
     }
@@ -140,14 +140,15 @@ fn map_type(subject: &Subject<'_>, ty: TypeId, language: Language) -> Option<Map
     if ty == TypeId::VOID {
         return None;
     }
+    let declaration = match btf.get(ty).map(|ty| &ty.kind) {
+        // The variables say it.
+        Some(Kind::Datasec(_)) => None,
+        _ => subject.declaration(|btf| Some(declare_with_parts(btf, ty, language))),
+    };
     Some(MapType {
         id: ty.0,
         name: title(btf, ty),
-        declaration: match btf.get(ty).map(|ty| &ty.kind) {
-            // The variables say it.
-            Some(Kind::Datasec(_)) => String::new(),
-            _ => declare_with_parts(btf, ty, language),
-        },
+        declaration: declaration.unwrap_or_default(),
     })
 }
 
@@ -170,16 +171,10 @@ fn slots(spec: &MapSpec) -> Vec<Slot> {
 
 /// The members of a definition in `.maps`: `int (*type)[1]` says that the type is 1.
 fn members(subject: &Subject<'_>, name: &str, spec: &MapSpec) -> Vec<ReadFrom> {
+    let variables = subject.declared.get(".maps");
     let Some((btf, definition)) = subject.btf().and_then(|btf| {
-        let (_, datasec) = btf.datasec(".maps")?;
-        let var = datasec
-            .vars
-            .iter()
-            .find(|var| btf.type_name(var.ty) == name)?;
-        let Some(Kind::Var(var)) = btf.get(var.ty).map(|ty| &ty.kind) else {
-            return None;
-        };
-        match btf.resolve(var.ty).map(|(_, ty)| &ty.kind) {
+        let ty = variables?.get(name)?;
+        match btf.resolve(*ty).map(|(_, ty)| &ty.kind) {
             Some(Kind::Struct(definition)) => Some((btf, definition)),
             _ => None,
         }
@@ -192,15 +187,16 @@ fn members(subject: &Subject<'_>, name: &str, spec: &MapSpec) -> Vec<ReadFrom> {
             let member_name = btf.name(member.name);
             ReadFrom {
                 offset: u64::from(member.bit_offset / 8),
-                text: declare_as(btf, member.ty, member_name),
-                says: says(btf, definition, member_name, spec),
+                text: subject
+                    .declaration(|btf| Some(declare_as(btf, member.ty, member_name)))
+                    .unwrap_or_default(),
+                says: says(btf, member_name, spec),
             }
         })
         .collect()
 }
 
-fn says(btf: &Btf, definition: &Composite, member: &str, spec: &MapSpec) -> String {
-    let _ = definition;
+fn says(btf: &Btf, member: &str, spec: &MapSpec) -> String {
     let typed =
         |what: &str, ty: TypeId, size: u32| format!("{what}: {}, {size} bytes", title(btf, ty));
     match member {
@@ -232,14 +228,11 @@ fn words(
     offset: u64,
     spec: &MapSpec,
 ) -> Vec<ReadFrom> {
+    let named = subject.sizes.get(&(section, offset)).copied();
     let Some(section) = subject.object.sections.get(section.0) else {
         return Vec::new();
     };
-    let symbols = subject.object.symbols.iter();
-    let size = symbols
-        .filter(|symbol| symbol.name == spec.name && symbol.value == offset)
-        .map(|symbol| symbol.size)
-        .max()
+    let size = named
         .filter(|size| *size > 0)
         .unwrap_or(section.size.saturating_sub(offset))
         // Behind the ninth word some have text.
@@ -281,12 +274,11 @@ fn words(
 }
 
 /// The variables in a map of global data.
-fn variables(subject: &Subject<'_>, spec: &MapSpec, language: Language) -> Vec<Variable> {
+fn variables(subject: &Subject<'_>, spec: &MapSpec) -> Vec<Variable> {
     let Some(variables) = subject.variables.get(&spec.name) else {
         return Vec::new();
     };
-    let _ = language;
-    let declared = declared(subject, &spec.name);
+    let declared = subject.declared.get(&spec.name);
     let variables = variables.iter();
     variables
         .map(|(name, offset, size)| {
@@ -302,27 +294,10 @@ fn variables(subject: &Subject<'_>, spec: &MapSpec, language: Language) -> Vec<V
                 offset: *offset,
                 size: *size,
                 declaration: declared
-                    .get(name.as_str())
-                    .and_then(|ty| Some(declare_as(subject.btf()?, *ty, name))),
+                    .and_then(|declared| declared.get(name))
+                    .and_then(|ty| subject.declaration(|btf| Some(declare_as(btf, *ty, name)))),
                 bytes: hex(bytes.unwrap_or_default()),
             }
-        })
-        .collect()
-}
-
-/// The types of a section's variables, by name.
-fn declared<'a>(subject: &'a Subject<'_>, section: &str) -> BTreeMap<&'a str, TypeId> {
-    let Some(btf) = subject.btf() else {
-        return BTreeMap::new();
-    };
-    let Some((_, datasec)) = btf.datasec(section) else {
-        return BTreeMap::new();
-    };
-    let variables = datasec.vars.iter();
-    variables
-        .filter_map(|var| match btf.get(var.ty).map(|ty| &ty.kind) {
-            Some(Kind::Var(found)) => Some((btf.type_name(var.ty), found.ty)),
-            _ => None,
         })
         .collect()
 }
@@ -341,15 +316,13 @@ pub(super) fn expectations(subject: &Subject<'_>) -> Vec<Expectation> {
             name: name.to_string(),
             kind,
             weak,
-            declaration: subject
-                .btf()
-                .zip(ty)
-                .map(|(btf, ty)| declare_as(btf, ty, name)),
+            declaration: ty
+                .and_then(|ty| subject.declaration(|btf| Some(declare_as(btf, ty, name)))),
         }
     })
     .collect()
 }
 
 fn variable_type(subject: &Subject<'_>, name: &str) -> Option<TypeId> {
-    declared(subject, ".kconfig").get(name).copied()
+    subject.declared.get(".kconfig")?.get(name).copied()
 }

@@ -19,9 +19,10 @@ mod sections;
 mod tests;
 mod view;
 
+use std::cell::Cell;
 use std::collections::HashMap;
 
-use xdplb_linker::btf::Btf;
+use xdplb_linker::btf::{Btf, Kind, TypeId};
 use xdplb_linker::elf::{self, Binding, Place, SymbolKind, Visibility};
 use xdplb_linker::link::readable;
 
@@ -46,7 +47,18 @@ struct Subject<'a> {
     names: Vec<String>,
     /// The variables of each map of global data: name, offset, size.
     variables: HashMap<String, Vec<(String, u64, u64)>>,
+    /// The types of each section's variables, by the names of both.
+    declared: HashMap<String, HashMap<String, TypeId>>,
+    /// The sizes that symbols give to places of sections.
+    sizes: HashMap<(elf::SectionIndex, u64), u64>,
+    /// Bytes of declarations that may still be made beside those of all types: many maps can have one huge type.
+    text_left: Cell<usize>,
 }
+
+/// Bytes of declarations beside those of all types.
+const MAX_TEXT: usize = 8 << 20;
+/// Letters of a name in a sentence: a hostile file can name a long one again and again.
+const MAX_NAME: usize = 256;
 
 impl Inspection {
     /// Explains an object. Declarations are in `language`.
@@ -55,17 +67,25 @@ impl Inspection {
         let spec = Spec::parse(bytes)?;
         let object = elf::Object::parse(bytes)?;
         let types = file_types(&object);
-        let names = spec.function_outlines().map(|f| readable(f.name)).collect();
+        let names = spec.function_outlines();
+        let names = names
+            .map(|function| clipped(&readable(function.name)))
+            .collect();
         let data = spec.maps().iter().filter(|map| map.name.starts_with('.'));
         let variables = data
             .map(|map| (map.name.clone(), owned(spec.variables_of(&map.name))))
             .collect();
+        let declared = types.as_ref().map(declared).unwrap_or_default();
+        let sizes = sizes(&object);
         let subject = Subject {
             object,
             spec,
             types,
             names,
             variables,
+            declared,
+            sizes,
+            text_left: Cell::new(MAX_TEXT),
         };
         let functions = code::functions(&subject);
         let code = code::sections(&subject, &functions);
@@ -85,6 +105,42 @@ impl Inspection {
             functions: functions.into_iter().map(|known| known.view).collect(),
             code,
         })
+    }
+}
+
+/// The variables of all sections with their types.
+fn declared(btf: &Btf) -> HashMap<String, HashMap<String, TypeId>> {
+    let mut found: HashMap<String, HashMap<String, TypeId>> = HashMap::new();
+    for (_, ty) in btf.iter() {
+        let Kind::Datasec(section) = &ty.kind else {
+            continue;
+        };
+        let of = found.entry(btf.name(ty.name).to_string()).or_default();
+        for var in &section.vars {
+            if let Some(Kind::Var(found)) = btf.get(var.ty).map(|ty| &ty.kind) {
+                of.insert(btf.type_name(var.ty).to_string(), found.ty);
+            }
+        }
+    }
+    found
+}
+
+fn sizes(object: &elf::Object<'_>) -> HashMap<(elf::SectionIndex, u64), u64> {
+    let mut sizes = HashMap::new();
+    for symbol in &object.symbols {
+        if let Place::Section(section) = symbol.place {
+            let size: &mut u64 = sizes.entry((section, symbol.value)).or_default();
+            *size = symbol.size.max(*size);
+        }
+    }
+    sizes
+}
+
+/// A name's beginning, where it is too long for a sentence.
+fn clipped(name: &str) -> String {
+    match name.char_indices().nth(MAX_NAME) {
+        None => name.to_string(),
+        Some((end, _)) => format!("{}…", &name[..end]),
     }
 }
 
@@ -182,6 +238,17 @@ impl Subject<'_> {
 
     fn btf(&self) -> Option<&Btf> {
         self.types.as_ref().ok()
+    }
+
+    /// A declaration, as long as there is room for more of them.
+    fn declaration(&self, make: impl FnOnce(&Btf) -> Option<String>) -> Option<String> {
+        let left = self.text_left.get();
+        if left == 0 {
+            return None;
+        }
+        let text = make(self.btf()?)?;
+        self.text_left.set(left.saturating_sub(text.len()));
+        Some(text)
     }
 }
 

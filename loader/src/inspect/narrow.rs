@@ -110,23 +110,14 @@ impl Inspection {
             keep.whole.contains(section)
                 || function.is_some_and(|function| keep.functions.contains(&function))
         };
-        let names: BTreeSet<&str> = keep
+        let names: BTreeSet<String> = keep
             .functions
             .iter()
             .filter_map(|function| self.functions.get(*function))
-            .map(|function| {
-                function
-                    .readable
-                    .as_ref()
-                    .unwrap_or(&function.name)
-                    .as_str()
-            })
+            .map(|function| super::clipped(function.readable.as_ref().unwrap_or(&function.name)))
             .collect();
-        let named = |function: &Option<String>| {
-            function
-                .as_ref()
-                .is_some_and(|name| names.contains(name.as_str()))
-        };
+        let named =
+            |function: &Option<String>| function.as_ref().is_some_and(|name| names.contains(name));
         self.relocations
             .retain(|found| keep.whole.contains(&found.section) || named(&found.function));
         self.core

@@ -112,8 +112,10 @@ fn type_name(kind: RelocationKind) -> &'static str {
 
 fn symbol_name(subject: &Subject<'_>, symbol: &Symbol<'_>) -> String {
     match (symbol.kind, symbol.place) {
-        (SymbolKind::Section, Place::Section(section)) => subject.section_name(section).to_string(),
-        _ => xdplb_linker::link::readable(symbol.name),
+        (SymbolKind::Section, Place::Section(section)) => {
+            super::clipped(subject.section_name(section))
+        }
+        _ => super::clipped(&xdplb_linker::link::readable(symbol.name)),
     }
 }
 

@@ -81,6 +81,9 @@ fn line(
 /// What the kernel makes of stack and depth, in lines.
 pub(super) fn stack(inspection: &Inspection, program: &Program) -> String {
     let Some(stack) = &program.stack else {
+        if program.circle.is_empty() {
+            return String::new();
+        }
         return format!(
             "  {}: {}: no kernel takes recursion\n",
             mark(BAD, "calls go in a circle"),

@@ -63,7 +63,7 @@ impl<'a> Writer<'a> {
 
     /// These types, in this order; structs that are named before they are complete are declared first.
     pub(super) fn all(&self, order: &[TypeId]) -> Vec<Declaration> {
-        let places = places(self.btf);
+        let places = places(self.btf, order);
         let mut declared: HashSet<TypeId> = HashSet::new();
         let mut forward: HashSet<String> = HashSet::new();
         let mut found = Vec::with_capacity(order.len());

@@ -189,8 +189,12 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Which section each variable or function is in, with its place there: section, offset, size.
-pub(super) fn places(btf: &Btf) -> HashMap<TypeId, (TypeId, u32, u32)> {
+/// Which section each variable or function is in, with its place there: section, offset, size. Empty where `order` has none.
+pub(super) fn places(btf: &Btf, order: &[TypeId]) -> HashMap<TypeId, (TypeId, u32, u32)> {
+    let is_var = |id: &TypeId| matches!(btf.get(*id).map(|ty| &ty.kind), Some(Kind::Var(_)));
+    if !order.iter().any(is_var) {
+        return HashMap::new();
+    }
     let sections = btf.iter().filter_map(|(id, ty)| match &ty.kind {
         Kind::Datasec(section) => Some((id, section)),
         _ => None,

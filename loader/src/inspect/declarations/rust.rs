@@ -37,12 +37,12 @@ impl<'a> Writer<'a> {
 
     /// These types, in this order.
     pub(super) fn all(&self, order: &[TypeId]) -> Vec<Declaration> {
-        let places = places(self.btf);
-        let defined: HashSet<&str> = self
-            .btf
+        let places = places(self.btf, order);
+        let defined: HashSet<&str> = order
             .iter()
-            .filter(|(_, ty)| matches!(ty.kind, Kind::Struct(_) | Kind::Union(_)))
-            .map(|(_, ty)| self.btf.name(ty.name))
+            .filter_map(|id| self.btf.get(*id))
+            .filter(|ty| matches!(ty.kind, Kind::Struct(_) | Kind::Union(_)))
+            .map(|ty| self.btf.name(ty.name))
             .collect();
         let mut forward: HashSet<&str> = HashSet::new();
         let mut found = Vec::with_capacity(order.len());
