@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use xdplb_linker::btf::Btf;
+use xdplb_linker::btf::{Btf, Kind, Linkage, TypeId};
 use xdplb_linker::insn::{self, helper_name};
 
 use super::history::{self, MAP_FLAGS, PROG_FLAGS};
@@ -162,6 +162,18 @@ fn of_program(spec: &Spec, plan: &Plan, program: &ProgramPlan, needs: &mut Vec<N
             need(what.into(), Some(since), None);
         }
     }
+    if let Some(btf) = &plan.btf {
+        for record in program.func_info.iter().flatten() {
+            if record.insn_off != 0 && takes_pointers(btf, record.type_id) {
+                let what = "pointers as arguments of global functions";
+                need(
+                    what.into(),
+                    Some(Release::new(5, 13)),
+                    Some(record.insn_off),
+                );
+            }
+        }
+    }
     let insns = program.unpatched();
     if insns.len() > 4096 {
         need(
@@ -207,4 +219,40 @@ fn of_program(spec: &Spec, plan: &Plan, program: &ProgramPlan, needs: &mut Vec<N
             }
         }
     }
+}
+
+/// What programs get as their context, by type: a pointer to it could always be passed on (`btf_get_prog_ctx_type`).
+const CONTEXTS: [&str; 14] = [
+    "xdp_md",
+    "__sk_buff",
+    "pt_regs",
+    "user_pt_regs",
+    "bpf_user_pt_regs_t",
+    "bpf_perf_event_data",
+    "bpf_sock",
+    "bpf_sock_addr",
+    "bpf_sock_ops",
+    "bpf_sockopt",
+    "bpf_sysctl",
+    "bpf_sk_lookup",
+    "sk_msg_md",
+    "sk_reuseport_md",
+];
+
+/// Whether a function that is verified by itself takes a pointer to anything but a context.
+fn takes_pointers(btf: &Btf, function: TypeId) -> bool {
+    let Some(Kind::Func(function)) = btf.get(function).map(|ty| &ty.kind) else {
+        return false;
+    };
+    let Some(Kind::FuncProto(proto)) = btf.get(function.proto).map(|ty| &ty.kind) else {
+        return false;
+    };
+    let points = |ty| match btf.resolve(ty).map(|(_, ty)| &ty.kind) {
+        Some(Kind::Ptr(to)) => {
+            let name = btf.resolve(*to).map(|(id, _)| btf.type_name(id));
+            !name.is_some_and(|name| CONTEXTS.contains(&name))
+        }
+        _ => false,
+    };
+    function.linkage == Linkage::Global && proto.params.iter().any(|param| points(param.ty))
 }
