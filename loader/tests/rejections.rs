@@ -177,7 +177,7 @@ fn rejections_are_put_into_words() {
         ),
         (
             "max value is outside",
-            "R0 can reach beyond",
+            "can begin at offset 255, and a map's value has 8 bytes",
             xdp,
             join(&[
                 &value,
@@ -442,7 +442,7 @@ fn rejections_are_put_into_words() {
         ),
         (
             "Unreleased reference",
-            "what instruction 4 acquired",
+            "gave (instruction 4) is not given back",
             xdp,
             join(&[
                 &map_address(1, &ring),

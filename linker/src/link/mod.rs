@@ -43,7 +43,7 @@ pub use error::{Caller, LinkError, Site};
 pub use explain::Report;
 pub use problem::{Check, Problem};
 pub use refusal::Refusal;
-pub use source::{SourceLine, readable};
+pub use source::{SourceLine, is_library_file, readable};
 use view::View;
 
 /// One file to link: an object or an archive of objects.

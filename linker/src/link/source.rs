@@ -119,6 +119,6 @@ fn line(module: &Module<'_>, atom: &Atom<'_>, at: u64) -> Option<SourceLine> {
 
 /// Whether a file is one of Rust's library: rustc remaps its folder to `/rustc/HASH/library` where the source is not
 /// installed.
-fn is_library_file(file: &str) -> bool {
+pub fn is_library_file(file: &str) -> bool {
     file.contains("/library/core/src/") || file.starts_with("/rustc/")
 }

@@ -35,6 +35,7 @@ mod symbols;
 mod syscall;
 mod test_run;
 mod token;
+mod trail;
 mod vmlinux;
 mod words;
 
@@ -58,10 +59,11 @@ pub use rehearsal::rehearse;
 pub use rejection::Rejection;
 pub use release::Release;
 pub use ring::{Record, RingBuffer};
-pub use summary::LogSummary;
+pub use summary::{Located, LogSummary};
 pub use symbols::kernel_symbols;
 pub use test_run::{TestRun, TestRunResult};
 pub use token::Token;
+pub use trail::Moment;
 pub use vmlinux::{KernelBtf, ModuleBtf, kernel_btf, module_btfs};
 pub use words::InWords;
 

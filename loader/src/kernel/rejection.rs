@@ -5,7 +5,8 @@ use std::fmt;
 
 use nix::errno::Errno;
 
-use super::LogSummary;
+use super::summary::{Located, LogSummary};
+use super::trail::Moment;
 use super::words::{self, InWords};
 use crate::uapi::ProgramType;
 
@@ -61,10 +62,16 @@ impl Rejection {
     }
 
     /// Says where the instruction comes from, by the object's own records: kernels before 6.9 don't, later ones print the
-    /// file's name without its directory.
-    pub fn locate(&mut self, lookup: impl FnOnce(u32) -> Option<String>) {
-        if let Some(location) = self.summary.insn.and_then(lookup) {
-            self.summary.location = Some(location);
+    /// file's name without its directory, and the text of a line only where it came to it.
+    pub fn locate(&mut self, lookup: impl Fn(u32) -> Option<Located>) {
+        if let Some(place) = self.summary.insn.and_then(&lookup) {
+            self.summary.location = place.location;
+            self.summary.source = place.source;
+        }
+        for moment in &mut self.summary.trail {
+            if let Some(place) = lookup(moment.insn) {
+                moment.at = place;
+            }
         }
     }
 
@@ -84,10 +91,8 @@ impl fmt::Display for Rejection {
             self.what, self.by, self.errno
         )?;
         let summary = &self.summary;
-        match (&summary.location, &summary.source) {
-            (Some(location), Some(source)) => write!(f, "\n  {location}: {source}")?,
-            (Some(line), None) | (None, Some(line)) => write!(f, "\n  {line}")?,
-            (None, None) => {}
+        if let Some(line) = source_line(&summary.location, &summary.source) {
+            write!(f, "\n  {line}")?;
         }
         if !summary.state.is_empty() {
             write!(f, "\n  {}", summary.state.join(" "))?;
@@ -99,6 +104,7 @@ impl fmt::Display for Rejection {
         if let Some(words) = &words {
             write!(f, "\n  in words: {}", words.meaning)?;
         }
+        write_trail(f, &summary.trail)?;
         match summary.omitted {
             0 => {}
             1 => write!(f, "\n  (1 earlier line omitted; --verifier-log shows all)")?,
@@ -112,6 +118,41 @@ impl fmt::Display for Rejection {
             None => Ok(()),
         }
     }
+}
+
+/// `file:line: text`, as far as it is known.
+fn source_line(location: &Option<String>, source: &Option<String>) -> Option<String> {
+    match (location, source) {
+        (Some(location), Some(source)) => Some(format!("{location}: {source}")),
+        (location, source) => location.clone().or_else(|| source.clone()),
+    }
+}
+
+/// The moments below the source lines they come from.
+fn write_trail(f: &mut fmt::Formatter<'_>, trail: &[Moment]) -> fmt::Result {
+    if trail.is_empty() {
+        return Ok(());
+    }
+    write!(f, "\n  what led there:")?;
+    let width = trail
+        .iter()
+        .map(|moment| moment.line.len())
+        .max()
+        .unwrap_or(0)
+        .min(48);
+    let mut last = None;
+    for moment in trail {
+        let place = source_line(&moment.at.location, &moment.at.source);
+        if let Some(line) = place.as_ref().filter(|_| place != last) {
+            write!(f, "\n    {line}")?;
+        }
+        match &moment.state {
+            Some(state) => write!(f, "\n      {:width$}  {state}", moment.line)?,
+            None => write!(f, "\n      {}", moment.line)?,
+        }
+        last = place;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -147,7 +188,10 @@ processed 2 insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_stat
   invalid access to packet, off=23 size=1, R2(id=0,off=23,r=0)
   R2 offset is outside of the packet
   in words: byte 23 is accessed, and no comparison with data_end on this path says that the packet has that much
-  (4 earlier lines omitted; --verifier-log shows all)
+  what led there:
+    prog/src/packet.rs:41: let tos = packet.byte(23)?;
+      0: (61) r2 = *(u32 *)(r1 +0)  R2=pkt(r=0)
+  (3 earlier lines omitted; --verifier-log shows all)
   try:  leave first if `data + 24 > data_end`"
         );
         assert_eq!(rejection.summary.insn, Some(1));
@@ -158,7 +202,12 @@ processed 2 insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_stat
     fn an_older_kernels_log_is_located_by_line_info() {
         let log = "0: R1=ctx(id=0,off=0,imm=0) R10=fp0\n; return *p;\n3: (95) exit\nR0 !read_ok\nprocessed 1 insns\n";
         let mut rejection = Rejection::of_program("p", ProgramType::XDP, Errno::EACCES, log.into());
-        rejection.locate(|insn| Some(format!("p.c:{}", insn + 4)));
+        rejection.locate(|insn| {
+            Some(Located {
+                location: Some(format!("p.c:{}", insn + 4)),
+                source: Some("return *p;".into()),
+            })
+        });
         assert_eq!(
             rejection.to_string(),
             "load program `p`: rejected by the verifier (EACCES)\n  p.c:7: return *p;\n  3: (95) exit\n  R0 !read_ok

@@ -1,6 +1,8 @@
 //! The lines of a verifier's log that matter: the reason, the instruction and source line it belongs to, and what was known
 //! of the registers it names. Pure and total: any text gives a summary, if an empty one.
 
+use super::trail::{self, Moment, Question};
+
 /// How many lines of the verifier's own words are kept.
 const REASON_LINES: usize = 6;
 
@@ -22,8 +24,29 @@ pub struct LogSummary {
     pub reason: Vec<String>,
     /// What the kernel itself explains, from Linux 7.3: its `Reason:` and its `Suggestion:`.
     pub report: Option<(String, Option<String>)>,
+    /// How it came to this: where the register that the verifier objects to got its value, or what was taken and not given
+    /// back; oldest first.
+    pub trail: Vec<Moment>,
     /// How many lines of the log are not shown.
     pub omitted: usize,
+}
+
+/// A place in the source.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Located {
+    /// `file:line`.
+    pub location: Option<String>,
+    /// The line's text, where the object carries it.
+    pub source: Option<String>,
+}
+
+impl Located {
+    /// What the log says of the instruction on this line: the last comment above.
+    pub(super) fn before(lines: &[&str], at: usize) -> Self {
+        let before = lines.get(..at).unwrap_or_default();
+        let comment = before.iter().rev().find_map(|line| line.strip_prefix("; "));
+        comment.map(split_comment).unwrap_or_default()
+    }
 }
 
 impl LogSummary {
@@ -57,15 +80,9 @@ impl LogSummary {
             }
             summary.insn = insn_number(lines[at]);
             summary.insn_line = Some(lines[at].to_string());
-            if let Some(comment) = lines[..at]
-                .iter()
-                .rev()
-                .find_map(|line| line.strip_prefix("; "))
-            {
-                let (source, location) = split_comment(comment);
-                summary.source = source;
-                summary.location = location;
-            }
+            let place = Located::before(lines, at);
+            summary.source = place.source;
+            summary.location = place.location;
         }
         let reason: Vec<String> = lines[reason_from..]
             .iter()
@@ -75,8 +92,6 @@ impl LogSummary {
         // A reason is short; where no instruction was printed the whole log would be taken for it.
         let keep = reason.len().saturating_sub(REASON_LINES);
         summary.reason = reason[keep..].to_vec();
-        let shown = summary.reason.len() + usize::from(summary.insn_line.is_some());
-        summary.omitted = all.len().saturating_sub(shown);
         summary.report = report_at.and_then(|at| {
             let reason = paragraph("Reason:", &all[at..])?;
             Some((reason, paragraph("Suggestion:", &all[at..])))
@@ -84,7 +99,12 @@ impl LogSummary {
         summary.name_the_insn();
         if let Some(at) = insn_at {
             summary.state = state_of(&summary.registers(), &lines[..at], lines.get(at + 1));
+            summary.trail = trail::find(lines, at, &summary.question());
         }
+        let instructions = usize::from(summary.insn_line.is_some()) + summary.trail.len();
+        summary.omitted = all
+            .len()
+            .saturating_sub(summary.reason.len() + instructions);
         summary
     }
 
@@ -98,6 +118,66 @@ impl LogSummary {
         if self.insn.is_none() {
             self.insn = named;
         }
+    }
+
+    /// What to look for on the way that led here.
+    fn question(&self) -> Question {
+        let says = |words: &str| self.reason.iter().any(|line| line.contains(words));
+        let after = |words: &str, end: char| {
+            self.reason.iter().find_map(|line| {
+                let (_, rest) = line.split_once(words)?;
+                Some(rest.split(end).next()?.trim().to_string())
+            })
+        };
+        // `…cannot be used inside bpf_spin_lock-ed region`
+        let region = after("inside ", '-').filter(|_| says("-ed region"));
+        Question {
+            registers: self.in_question(),
+            lost: says("invalid mem access 'scalar'")
+                || says("invalid mem access 'inv'")
+                || says("type=scalar expected=")
+                || says("type=inv expected="),
+            packet: says("invalid access to packet"),
+            taken_at: after("alloc_insn=", ' ').and_then(|number| number.parse().ok()),
+            call: region.or_else(|| {
+                (says("while holding a lock") || says("spin_unlock is missing"))
+                    .then(|| "bpf_spin_lock".to_string())
+            }),
+        }
+    }
+
+    /// The registers that the verifier objects to: those it names, or what the instruction accesses memory through or adds.
+    fn in_question(&self) -> Vec<u32> {
+        let reason = self.reason.join(" ");
+        let mut named = Vec::new();
+        for word in reason.split(|c: char| !c.is_ascii_alphanumeric()) {
+            let number = word
+                .strip_prefix('R')
+                .and_then(|number| number.parse().ok());
+            if let Some(number @ 0..=9) = number
+                && !named.contains(&number)
+            {
+                named.push(number);
+            }
+        }
+        if !named.is_empty() {
+            return named;
+        }
+        let code = self.insn_line.as_deref().map_or("", code_of);
+        let base = code.split_once("(r").map(|(_, rest)| rest);
+        let words: Vec<&str> = match (base, code.split_once("= r")) {
+            (Some(base), _) => vec![base],
+            // `r0 += r1`
+            (None, Some((to, from))) => vec![to.rsplit(['r', ' ']).nth(1).unwrap_or(""), from],
+            (None, None) => Vec::new(),
+        };
+        words
+            .iter()
+            .filter_map(|word| {
+                let digits = word.split(|c: char| !c.is_ascii_digit()).next()?;
+                digits.parse().ok().filter(|&number| number <= 9)
+            })
+            .collect()
     }
 
     /// The registers that the instruction and the reason name, without the frame pointer.
@@ -170,7 +250,7 @@ fn state_of(registers: &[u32], before: &[&str], after: Option<&&str>) -> Vec<Str
 }
 
 /// `R2=pkt(r=0)` in a line such as `1: (61) r2 = … ; R1=ctx() R2_w=pkt(r=0)`.
-fn value_of(register: u32, line: &str) -> Option<String> {
+pub(super) fn value_of(register: u32, line: &str) -> Option<String> {
     if line.starts_with("; ") {
         return None;
     }
@@ -211,10 +291,23 @@ fn clean(state: &str) -> Option<String> {
 }
 
 /// `57: (71) r3 = …` → 57.
-fn insn_number(line: &str) -> Option<u32> {
+pub(super) fn insn_number(line: &str) -> Option<u32> {
     let (number, rest) = line.split_once(": ")?;
     // `BUG_db` stands for an instruction that the kernel cannot print.
     (rest.starts_with('(') || rest.starts_with("BUG_")).then(|| number.trim().parse().ok())?
+}
+
+/// The instruction of a line, without the state behind it: after `; `, or as ` 21: R0=…` where the path jumps.
+pub(super) fn code_of(line: &str) -> &str {
+    let code = line.split_once(';').map_or(line, |(code, _)| code);
+    let jump = code.match_indices(": ").skip(1).find_map(|(at, _)| {
+        let before = code[..at].trim_end_matches(|c: char| c.is_ascii_digit());
+        let state = ["R", "frame"]
+            .iter()
+            .any(|word| code[at + 2..].starts_with(word));
+        (state && before.len() < at && before.ends_with(' ')).then_some(before)
+    });
+    jump.unwrap_or(code).trim_end()
 }
 
 /// `57: R0=…`, `from 3 to 7: R0=…`, or ` R0=… R1=…` of older kernels.
@@ -260,8 +353,8 @@ fn is_statistics(line: &str) -> bool {
     .any(|start| line.starts_with(start))
 }
 
-/// `let x = 1; @ src/main.rs:41` → (`let x = 1;`, `src/main.rs:41`).
-fn split_comment(comment: &str) -> (Option<String>, Option<String>) {
+/// `let x = 1; @ src/main.rs:41` → `let x = 1;` at `src/main.rs:41`.
+fn split_comment(comment: &str) -> Located {
     let (source, location) = match comment.rsplit_once("@ ") {
         Some((source, location)) if location.contains(':') => {
             (source, Some(location.trim().to_string()))
@@ -269,7 +362,10 @@ fn split_comment(comment: &str) -> (Option<String>, Option<String>) {
         _ => (comment, None),
     };
     let source = source.trim();
-    ((!source.is_empty()).then(|| source.to_string()), location)
+    Located {
+        location,
+        source: (!source.is_empty()).then(|| source.to_string()),
+    }
 }
 
 #[cfg(test)]
@@ -338,7 +434,7 @@ processed 2 insns (limit 1000000) max_states_per_insn 0
 ";
         let summary = LogSummary::of(log);
         assert_eq!(summary.reason.len(), 2);
-        assert_eq!((summary.insn, summary.omitted), (Some(1), 16));
+        assert_eq!((summary.insn, summary.omitted), (Some(1), 15));
         assert_eq!(
             summary.report,
             Some((

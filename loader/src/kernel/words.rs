@@ -4,8 +4,10 @@
 //! changes; on the right ours, with `{0}` for the first `*` and `{type}` for the program's type. A cure is given only where the
 //! sentence, or what was known of the registers, supports it.
 
-use super::LogSummary;
-use crate::uapi::{MapType, ProgramType};
+mod computed;
+
+use super::summary::LogSummary;
+use crate::uapi::ProgramType;
 
 /// What a rejection means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,22 +139,27 @@ const OLDER_CODE: &str =
     "compile for an older one: -mcpu=v3 needs Linux 5.1, fetching atomics 5.12, -mcpu=v4 6.6";
 const SLEEPABLE: &str =
     "declare it sleepable: SEC(\"fentry.s/…\"), SEC(\"lsm.s/…\") or SEC(\"uprobe.s/…\")";
+const OTHER_HELPER: &str =
+    "take a helper that this type has (bpf-helpers(7)), or a program of a type that has this one";
+const NO_ATOMIC: &str =
+    "count in a map's value; in the packet, read, add and write are enough: no other CPU has it";
+const WHOLE: &str = "keep pointers out of 32-bit integers: `unsigned long`, or usize";
 const UNLOCK: &str = "call bpf_spin_unlock on every path";
 
 #[rustfmt::skip]
 const ROWS: &[Row] = rows! {
     // Memory that may not be there.
-    "invalid access to packet, off=* size=*, R*(id=*,off=*,r=*" => Words::Computed(packet);
+    "invalid access to packet, off=* size=*, R*(id=*,off=*,r=*" => Words::Computed(computed::packet);
     "R* invalid mem access '*_or_null'" => usual("R{0} may be NULL here: what the call returned was not compared with NULL on this path", NULL_CHECK);
-    "R* invalid mem access 'inv'" => Words::Computed(not_a_pointer);
-    "R* invalid mem access 'scalar'" => Words::Computed(not_a_pointer);
+    "R* invalid mem access 'inv'" => Words::Computed(computed::not_a_pointer);
+    "R* invalid mem access 'scalar'" => Words::Computed(computed::not_a_pointer);
     "R* invalid mem access '*'" => means("R{0} is used as an address, but a `{1}` cannot be read or written through");
     "R* pointer arithmetic on *_or_null prohibited" => usual("R{0} may be NULL here, so nothing can be added to it yet", NULL_CHECK);
     "Possibly NULL pointer passed to *" => usual("an argument ({0}) may be NULL here, and the function takes none", NULL_CHECK);
     // Values without bounds.
     "R* min value is negative" => usual("R{0} can be negative where it is an offset or a length", BOUND);
     "R* unbounded memory access" => usual("R{0} has no upper bound where it is an offset or a length", BOUND);
-    "R* max value is outside of the *" => when(varies, "R{0} can reach beyond the {1}", BOUND);
+    "R* max value is outside of the *" => Words::Computed(computed::beyond);
     "math between * pointer and register with unbounded min value" => usual("a number that can be negative without limit is added to a `{0}` pointer", BOUND);
     "value * makes * pointer be out of bounds" => usual("the number added to a `{1}` pointer can be too large ({0})", BOUND);
     "R* invalid zero-sized read" => usual("the length in R{0} can be 0, and the helper takes no empty memory", "leave before the call when the length is 0");
@@ -160,12 +167,12 @@ const ROWS: &[Row] = rows! {
     "R* unbounded size" => usual("R{0} has no upper bound where it is a length", BOUND);
     "R* is not a const" => means("R{0} must be one number, known when the program is loaded");
     "R* is not a known constant" => means("R{0} must be one number, known when the program is loaded");
-    "invalid access to map value, value_size=* off=* size=*" => means("an access of size {2} at offset {1} is not inside the map's values of {0} bytes");
+    "invalid access to map value, value_size=* off=* size=*" => usual("an access of size {2} at offset {1} is not inside the map's values of {0} bytes", "access the value by the type that the map's definition has for it, or define a larger one");
     "invalid access to memory, mem_size=* off=* size=*" => means("an access of size {2} at offset {1} is not inside the memory of {0} bytes");
     // Pointers and what may be done to them.
     "R* pointer arithmetic on pkt_end prohibited" => usual("nothing can be added to or taken from data_end: it can only be compared with", "compare `data + N` with data_end, not data with `data_end - N`");
     "R* pointer arithmetic on * prohibited" => means("R{0} is a `{1}`: nothing can be added to it");
-    "R* 32-bit pointer arithmetic prohibited" => usual("R{0} is a pointer that went through 32-bit arithmetic, which cuts it in half", "keep pointers out of 32-bit integers: `unsigned long`, or usize");
+    "R* 32-bit pointer arithmetic prohibited" => usual("R{0} is a pointer that went through 32-bit arithmetic, which cuts it in half", WHOLE);
     "R* pointer arithmetic with * operator prohibited" => means("R{0} is a pointer: it can be added to and subtracted from, not changed by `{1}`");
     "R* bitwise operator * on pointer prohibited" => means("R{0} is a pointer: it can be added to and subtracted from, not changed by `{1}`");
     "R* pointer += pointer prohibited" => means("two pointers are added");
@@ -173,19 +180,26 @@ const ROWS: &[Row] = rows! {
     "R* leaks addr" => usual("a pointer would get to where user space can read it, which a program loaded without CAP_PERFMON may not do", "load it with CAP_PERFMON");
     "same insn cannot be used with different pointers" => usual("two paths come to this instruction with pointers of different kinds", "access each on its own path, before they join (a compiler barrier keeps them apart)");
     "dereference of modified * ptr" => usual("fields of `{0}` are read through the pointer as it came, not through one that was added to", "copy the field into a local variable where the function begins");
-    "variable ctx access var_off=" => means("the context is read at an offset that is not a constant");
-    "invalid bpf_context access off=* size=*" => means("the context of {type} programs has no field of size {1} at offset {0}, or none that may be accessed like this");
+    "variable ctx access var_off=" => usual("the context is read at an offset that is not a constant", "read each field by its name into a local variable, and choose among those");
+    "invalid bpf_context access off=* size=*" => Words::Computed(computed::context_access);
+    "BPF_ATOMIC * into R* * is not allowed" => usual("an atomic instruction works on a map's value, not through a `{2}` pointer", NO_ATOMIC);
+    "BPF_XADD * into R* * is not allowed" => usual("an atomic instruction works on a map's value, not through a `{2}` pointer", NO_ATOMIC);
     "misaligned packet access off * size *" => usual("an access of size {1} to the packet is not at a multiple of its size", "declare the struct packed, so that the compiler reads it in pieces");
     "misaligned * access off * size *" => means("an access of size {2} ({0}) is not at a multiple of its size");
     "frame pointer is read only" => means("R10, the frame pointer, is written to");
     // The stack and registers.
     "combined stack size of * calls is *. Too large" => usual("a path of {0} calls needs {1} bytes of stack together; there are 512", OWN_MEMORY);
+    "invalid read from stack R* off=* size=*" => Words::Computed(computed::read_of_stack);
+    "invalid indirect access to stack R* off=* size=*" => Words::Computed(computed::read_of_stack);
+    "invalid stack type R* off=* access_size=*" => Words::Computed(computed::read_of_stack);
+    "invalid unbounded variable-offset * stack R*" => usual("the stack is accessed at an offset (R{1}) that has no bounds", BOUND);
+    "invalid variable-offset * stack R* var_off=* off=* size=*" => usual("the stack is accessed at an offset (R{1}) that can be outside of the variable", BOUND);
+    "variable stack access var_off=" => usual("the stack is accessed at an offset that is not a constant", "take a constant index on each path, or keep the array in a map: this kernel has no such access to the stack");
     "invalid write to stack R* off=* size=*" => when(below_the_stack, "a write of size {2} at offset {1} from the frame pointer is outside of the stack's 512 bytes", OWN_MEMORY);
-    "invalid read from stack R* off=* size=*" => when(below_the_stack, "a read of size {2} at offset {1} from the frame pointer is outside of the stack's 512 bytes", OWN_MEMORY);
-    "invalid stack off=* size=*" => Words::Computed(old_stack);
-    "invalid indirect read from stack" => Words::Computed(unwritten_stack);
-    "invalid read from stack" => Words::Computed(unwritten_stack);
-    "R* !read_ok" => Words::Computed(unset_register);
+    "invalid stack off=* size=*" => Words::Computed(computed::old_stack);
+    "invalid indirect read from stack" => Words::Computed(computed::unwritten_stack);
+    "invalid read from stack" => Words::Computed(computed::unwritten_stack);
+    "R* !read_ok" => Words::Computed(computed::unset_register);
     // Loops and size.
     "back-edge from insn * to *" => usual("instruction {0} jumps back to {1}: without CAP_BPF, and before Linux 5.3, a program cannot loop", "load it with CAP_BPF, or unroll the loop");
     "infinite loop detected at insn *" => usual("a path came back to instruction {0} with nothing changed: the loop would never end", "let a counter with a constant bound end the loop");
@@ -198,21 +212,22 @@ const ROWS: &[Row] = rows! {
     // Calls.
     "invalid func unknown#195896080" => usual("a CO-RE relocation found nothing in this kernel that fits; the instruction was replaced by one that must not be reached", "ask first: bpf_core_field_exists, bpf_core_type_exists");
     "invalid func unknown#*" => means("this kernel has no helper with the number {0}: it is older than the program");
-    "unknown func *#*" => means("{type} programs may not call {0}, at least on this kernel");
-    "program of this type cannot use helper *#*" => means("{type} programs may not call {0}, at least on this kernel");
-    "cannot call GPL-restricted function from non-GPL compatible program" => usual("the helper is for programs under a GPL-compatible license, and the object's license section names none", "name one, if that is what it is: `GPL`, `Dual MIT/GPL`, `Dual BSD/GPL`");
-    "cannot pass map_type * into func *#*" => Words::Computed(wrong_map);
-    "expected prog array map for tail call" => means("bpf_tail_call works on maps of the type prog_array only");
+    "unknown func *#*" => usual("{type} programs may not call {0}, at least on this kernel", OTHER_HELPER);
+    "program of this type cannot use helper *#*" => usual("{type} programs may not call {0}, at least on this kernel", OTHER_HELPER);
+    "cannot call GPL-restricted function from non-GPL compatible program" => usual("the helper is for programs under a GPL-compatible license, and what the object's license section names is none", "name one, if that is what it is: `GPL`, `Dual MIT/GPL`, `Dual BSD/GPL`");
+    "cannot pass map_type * into func *#*" => Words::Computed(computed::wrong_map);
+    "expected prog array map for tail call" => usual("bpf_tail_call works on maps of the type prog_array only", "define the map with the type BPF_MAP_TYPE_PROG_ARRAY");
     "kernel subsystem misconfigured verifier" => means("the helper does not work on what is passed to it, such as bpf_tail_call on a map that is no prog_array");
     "Global function * doesn't return scalar" => usual("{0} is global, so it is verified for itself and must return an integer", "make it static (in Rust: don't export it)");
     "Caller passes invalid args into func#*" => usual("a global function is verified for itself, by its BTF prototype, and this call passes something else", "make it static (in Rust: don't export it): it is then verified with what is passed");
     "arg#* expected pointer to ctx, but got *" => means("an argument of a global function is declared as the context, and gets {1}");
-    "R* type=* expected=*" => Words::Computed(wrong_argument);
-    "calling kernel function * is not allowed" => means("{type} programs may not call the kernel's function {0}");
+    "R* type=* expected=*" => Words::Computed(computed::wrong_argument);
+    "calling kernel function * is not allowed" => usual("{type} programs may not call the kernel's function {0}", "look for a helper or another function that does the same, or move the call into a program of a type that may");
     "tail_calls are not allowed in *" => means("this kernel has no tail calls in {0}");
     // What was taken must be given back.
-    "Unreleased reference id=* alloc_insn=*" => usual("what instruction {1} acquired is not given back on this path", "release it on every path: bpf_sk_release for a socket, bpf_ringbuf_submit or _discard for a record");
+    "Unreleased reference id=* alloc_insn=*" => Words::Computed(computed::unreleased);
     "function calls are not allowed while holding a lock" => usual("between bpf_spin_lock and bpf_spin_unlock nothing may be called", "call it before or after, and keep the values in local variables");
+    "map '*' has to have BTF in order to use bpf_*" => usual("the kernel finds the bpf_{1} in a value by the map's types, and `{0}` came without", "define the map in the section .maps with its key's and value's types, and compile with -g");
     "* cannot be used inside bpf_spin_lock-ed region" => usual("the program ends, or leaves the function, with a lock held", UNLOCK);
     "bpf_spin_unlock is missing" => usual("the program ends, or leaves the function, with a lock held", UNLOCK);
     // Places that are not writable, programs that may not sleep.
@@ -222,6 +237,7 @@ const ROWS: &[Row] = rows! {
     "helper call might sleep in" => when(may_be_sleepable, "the helper can sleep, and this program is not declared to", SLEEPABLE);
     "program must be sleepable to call sleepable kfunc *" => when(may_be_sleepable, "{0} can sleep, and this program is not declared to", SLEEPABLE);
     // Return values.
+    "At callback return the register R0 has * should have been in *" => usual("a callback returns 0 to go on or 1 to stop, and what this one returns is not always in {1}", "return 0 or 1 on every path");
     "At * the register R0 has * should have been in *" => usual("the value returned at {0} is not always in {2}, which is all that {type} programs may return there", "return one of those on every path");
     // Records, instructions and kinds of memory that this kernel wants or lacks.
     "missing btf func_info" => usual("the program calls functions of the kernel or passes them on, and came without BTF for its own", "compile it with -g");
@@ -244,14 +260,6 @@ fn always(_: &Found<'_>) -> bool {
     true
 }
 
-/// Whether the register has a part that is not constant: only then would a bound help.
-fn varies(f: &Found<'_>) -> bool {
-    f.summary
-        .state
-        .iter()
-        .any(|state| state.starts_with(&format!("R{}=", f.part(0))) && state.contains("max"))
-}
-
 fn below_the_stack(f: &Found<'_>) -> bool {
     f.number(1).is_some_and(|off| off < -512)
 }
@@ -259,176 +267,6 @@ fn below_the_stack(f: &Found<'_>) -> bool {
 /// Kprobes, since uprobes are of that type.
 fn may_be_sleepable(f: &Found<'_>) -> bool {
     [ProgramType::TRACING, ProgramType::LSM, ProgramType::KPROBE].contains(&f.program_type)
-}
-
-fn say(meaning: impl Into<String>, cure: Option<&str>) -> InWords {
-    InWords {
-        meaning: meaning.into(),
-        cure: cure.map(str::to_string),
-    }
-}
-
-fn packet(f: &Found<'_>) -> InWords {
-    let (Some(off), Some(size)) = (f.number(0), f.number(1)) else {
-        return say(
-            "packet bytes are accessed that no comparison with data_end covers",
-            None,
-        );
-    };
-    if off < 0 {
-        let meaning =
-            format!("{size} bytes are accessed at offset {off}: before what the pointer may reach");
-        return say(meaning, None);
-    }
-    let end = off.saturating_add(size);
-    let bytes = match size {
-        1 => format!("byte {off} is"),
-        _ => format!("bytes {off} to {} are", end.saturating_sub(1)),
-    };
-    let meaning = match f.number(5) {
-        None | Some(0) => format!(
-            "{bytes} accessed, and no comparison with data_end on this path says that the packet has that much"
-        ),
-        Some(checked) => format!(
-            "{bytes} accessed, and the comparison with data_end on this path covers {checked} bytes"
-        ),
-    };
-    // A pointer with an id has a part that is not constant.
-    let cure = if f.part(3) == "0" {
-        format!("leave first if `data + {end} > data_end`")
-    } else {
-        format!(
-            "after the variable offset was added to p, leave if `p + {end} > data_end`, and read through that p"
-        )
-    };
-    say(meaning, Some(&cure))
-}
-
-fn not_a_pointer(f: &Found<'_>) -> InWords {
-    let register = f.part(0);
-    let null = [format!("R{register}=0"), format!("R{register}=inv0")];
-    if f.summary.state.iter().any(|state| null.contains(state)) {
-        let cure = "leave the path on which it is NULL";
-        return say(format!("R{register} is NULL on this path"), Some(cure));
-    }
-    let meaning = format!("R{register} is used as an address, but is a number to the verifier");
-    // Programs of these types get addresses that they cannot read directly.
-    let tracing = [
-        ProgramType::KPROBE,
-        ProgramType::TRACEPOINT,
-        ProgramType::RAW_TRACEPOINT,
-        ProgramType::PERF_EVENT,
-    ];
-    if tracing.contains(&f.program_type) {
-        return say(
-            format!("{meaning}: kernel and user memory cannot be read directly here"),
-            Some("read it with bpf_probe_read_kernel or bpf_probe_read_user (or BPF_CORE_READ)"),
-        );
-    }
-    say(
-        format!(
-            "{meaning}: it is not from the context, a map or the stack, or no longer counts since a helper that can move the packet was called"
-        ),
-        None,
-    )
-}
-
-/// Kernels before 5.12 don't say whether it is read or written.
-fn old_stack(f: &Found<'_>) -> InWords {
-    let (off, size) = (f.part(0), f.part(1));
-    say(
-        format!(
-            "an access of size {size} at offset {off} from the frame pointer is outside of the stack's 512 bytes"
-        ),
-        f.number(0).filter(|&off| off < -512).map(|_| OWN_MEMORY),
-    )
-}
-
-fn unwritten_stack(_: &Found<'_>) -> InWords {
-    say(
-        "bytes of the stack are read that nothing was written to on this path, perhaps the padding between fields",
-        Some("set the whole variable to zero before its fields (memset; in Rust: zeroed)"),
-    )
-}
-
-fn unset_register(f: &Found<'_>) -> InWords {
-    let at_exit = f
-        .summary
-        .insn_line
-        .as_ref()
-        .is_some_and(|line| line.contains("(95) exit"));
-    match f.number(0) {
-        Some(0) if at_exit => say(
-            "the function ends without a return value on this path",
-            Some("return a value on every path"),
-        ),
-        Some(number @ 1..=5) => say(
-            format!(
-                "R{number} is read, but holds nothing on this path (a call leaves nothing in R1 to R5)"
-            ),
-            None,
-        ),
-        Some(number) => say(
-            format!("R{number} is read, but holds nothing on this path"),
-            None,
-        ),
-        None => say("a register is read that holds nothing on this path", None),
-    }
-}
-
-fn wrong_map(f: &Found<'_>) -> InWords {
-    let map_type = f
-        .number(0)
-        .and_then(|number| u32::try_from(number).ok())
-        .map_or_else(
-            || f.part(0).to_string(),
-            |number| MapType(number).to_string(),
-        );
-    say(
-        format!("{} does not work on maps of the type {map_type}", f.part(1)),
-        None,
-    )
-}
-
-fn wrong_argument(f: &Found<'_>) -> InWords {
-    let (register, is, wanted) = (f.part(0), f.part(1), f.part(2));
-    let wanted: Vec<&str> = wanted.split(", ").collect();
-    let wanted = match wanted.as_slice() {
-        // What can be read has many kinds; the list is in the verifier's line above.
-        many if many.len() > 2 && many.contains(&"fp") => {
-            "the address of memory: a local variable, packet bytes that were checked, a map's value"
-                .into()
-        }
-        kinds => kinds
-            .iter()
-            .map(|kind| plain(kind))
-            .collect::<Vec<_>>()
-            .join(" or "),
-    };
-    say(
-        format!(
-            "argument {register} of the call must be {wanted}, and is {}",
-            plain(is)
-        ),
-        is.ends_with("_or_null").then_some(NULL_CHECK),
-    )
-}
-
-/// The verifier's word for a kind of value, in ours.
-fn plain(kind: &str) -> &str {
-    match kind {
-        "fp" => "the address of a local variable",
-        "scalar" | "inv" => "a number",
-        "pkt" => "a pointer into the packet",
-        "pkt_end" => "data_end",
-        "ctx" => "the context",
-        "map_ptr" => "a map",
-        "map_value" => "a pointer to a map's value",
-        "map_value_or_null" => "a pointer to a map's value, or NULL",
-        "sock" => "a socket",
-        "sock_or_null" => "a socket, or NULL",
-        kind => kind,
-    }
 }
 
 #[cfg(test)]

@@ -4,13 +4,14 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::time::Instant;
 
 use xdplb_linker::insn::{self, InsnIndex};
+use xdplb_linker::link::is_library_file;
 
 use super::types::Types;
 use super::{LoadError, LoadedProgram, Observer, Step, VerifierLogs};
 use crate::kernel::{
-    Btf, KernelError, Map, Program, ProgramDefinition, Records, Rejection, VerifierLog,
+    Btf, KernelError, Located, Map, Program, ProgramDefinition, Records, Rejection, VerifierLog,
 };
-use crate::object::{MapFds, PatchTarget, Plan, ProgramPlan, core};
+use crate::object::{MapFds, PatchTarget, Plan, ProgramPlan, SourceLine, core};
 
 /// A program whose map there is none of cannot be loaded.
 pub(super) fn missing_map(
@@ -186,11 +187,7 @@ fn explain(plan: &Plan, program: &ProgramPlan, mut error: KernelError) -> LoadEr
         return error.into();
     };
     if let Some(btf) = &plan.btf {
-        rejection.locate(|insn| {
-            program
-                .source_line(btf, InsnIndex(insn))
-                .map(|line| line.to_string())
-        });
+        rejection.locate(|insn| located(program, btf, InsnIndex(insn)));
     }
     match core::explain(&program.poisoned, &rejection.log) {
         Some(reason) => LoadError::Unrelocated {
@@ -201,6 +198,43 @@ fn explain(plan: &Plan, program: &ProgramPlan, mut error: KernelError) -> LoadEr
         },
         None => error.into(),
     }
+}
+
+/// An instruction's line by the object's own records.
+fn located(
+    program: &ProgramPlan,
+    btf: &xdplb_linker::btf::Btf,
+    insn: InsnIndex,
+) -> Option<Located> {
+    let line = program.source_line(btf, insn)?;
+    let text = |text: String| Some(text).filter(|text| !text.is_empty());
+    if !is_library_file(&line.file) {
+        return Some(Located {
+            location: Some(line.to_string()),
+            source: text(line.text),
+        });
+    }
+    let own = program.own_line(btf, insn);
+    Some(match own {
+        Some(own) => Located {
+            location: Some(format!(
+                "{own}, or near, by {} of Rust's library",
+                short(&line)
+            )),
+            source: text(own.text),
+        },
+        None => Located {
+            location: Some(line.to_string()),
+            source: None,
+        },
+    })
+}
+
+/// `core/src/ptr/mod.rs:1717`: the library's place on the machine that made it tells nothing.
+fn short(line: &SourceLine) -> String {
+    let whole = line.to_string();
+    let inside = whole.split_once("/library/").map(|(_, rest)| rest);
+    inside.unwrap_or(&whole).to_string()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::cell::OnceCell;
 use xdplb_linker::btf::Btf;
 use xdplb_linker::btf_ext::{CoreRelo, FuncInfo, LineInfo, Record};
 use xdplb_linker::insn::{Insn, InsnIndex};
+use xdplb_linker::link::is_library_file;
 
 use super::core::{Applied, Kernel, Relocations};
 use super::externs::KCONFIG;
@@ -228,6 +229,21 @@ impl ProgramPlan {
             line: line.line_number(),
             text: btf.name(line.line).trim().to_string(),
         })
+    }
+
+    /// The nearest instruction's line that is the program's own, where this one's is in Rust's standard library: functions of
+    /// `core` are inlined, and the records do not say into which line.
+    pub fn own_line(&self, btf: &Btf, insn: InsnIndex) -> Option<SourceLine> {
+        let lines = self.line_info.as_ref().ok()?;
+        let own = lines
+            .iter()
+            .filter(|line| !is_library_file(btf.name(line.file_name)));
+        let nearest = own.min_by_key(|line| {
+            // What stands behind it is more likely to be the line it was inlined into.
+            let before = line.insn_off < insn.0;
+            (line.insn_off.abs_diff(insn.0), before)
+        })?;
+        self.source_line(btf, InsnIndex(nearest.insn_off))
     }
 
     /// Bytes and record size of func_info, as bpf(2) takes them.
