@@ -10,6 +10,7 @@ pub mod differential;
 pub mod files;
 pub mod flood;
 pub mod frames;
+pub mod gallery;
 pub mod interrupt;
 pub mod load;
 pub mod netns;

@@ -29,6 +29,7 @@ use anyhow::{Context, Result};
 
 pub use build::{build, compiler};
 pub use header::MapLine;
+pub(crate) use header::cases;
 
 /// A source of the set as one of its objects.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -44,7 +44,7 @@ pub fn kernels(names: &[String]) -> Result<()> {
     )?;
 
     run::step("objects");
-    let objects = pack(&guest)?;
+    let folders = pack(&guest)?;
 
     run::step("kernels");
     let mut ready = Vec::new();
@@ -55,7 +55,7 @@ pub fn kernels(names: &[String]) -> Result<()> {
     cache::prune();
     interrupt::watch()?;
     let outcomes = boot_all(&ready, |bootable| {
-        let image = image_of(bootable, &guest, &load, &objects)?;
+        let image = image_of(bootable, &guest, &load, &folders)?;
         let initrd = Scratch::write(cache::image_file(bootable.name), &image)?;
         Machine {
             qemu: &qemu,
@@ -67,12 +67,26 @@ pub fn kernels(names: &[String]) -> Result<()> {
     report(&ready, &outcomes)
 }
 
-/// The object set: the guest knows how it is built, and what it needs of it.
-fn pack(guest: &Path) -> Result<Vec<PathBuf>> {
+/// The object set and the gallery, a folder each: the guest knows how they are built, and what it needs of them.
+fn pack(guest: &Path) -> Result<Vec<(String, Vec<PathBuf>)>> {
     let folder = cache::folder().join("objects");
     cache::clear(&folder)?;
     run::ok(Command::new(guest).arg("pack").arg(&folder))?;
-    let mut files: Vec<PathBuf> = fs::read_dir(&folder)
+    let name = |path: &Path| {
+        path.file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    };
+    let folders = entries(&folder)?.into_iter();
+    folders
+        .map(|folder| Ok((name(&folder), entries(&folder)?)))
+        .collect()
+}
+
+/// What is in a folder, sorted.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files: Vec<PathBuf> = fs::read_dir(folder)
         .with_context(|| folder.display().to_string())?
         .map(|entry| Ok(entry?.path()))
         .collect::<Result<_>>()?;
@@ -80,18 +94,22 @@ fn pack(guest: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The image holds the guest as /init, the binary under test, the modules, the objects; nothing else.
+/// The image holds the guest as /init, the binary under test, the modules, the folders that were packed; nothing else.
 fn image_of(
     bootable: &Bootable,
     guest: &Path,
     load: &Path,
-    objects: &[PathBuf],
+    folders: &[(String, Vec<PathBuf>)],
 ) -> Result<Vec<u8>> {
     let mut image = Image::default();
     image.copy("init", Kind::Program, guest)?;
     image.copy("xdplb-load", Kind::Program, load)?;
     image.copy("config", Kind::Data, &bootable.config)?;
-    for (folder, files) in [("modules", &bootable.modules[..]), ("objects", objects)] {
+    let modules = ("modules", &bootable.modules);
+    let packed = folders
+        .iter()
+        .map(|(folder, files)| (folder.as_str(), files));
+    for (folder, files) in std::iter::once(modules).chain(packed) {
         image.folder(folder);
         for file in files {
             let name = file.file_name().unwrap_or_default().to_string_lossy();

@@ -134,13 +134,21 @@ fn chain(lines: &[&str], at: usize, register: u32, question: &Question) -> Chain
                 (Origin::Copy(Place::Register(from)), Place::Slot(_)) => value_of(from, line),
                 _ => state,
             };
-            let pointer = state.as_deref().is_none_or(is_pointer);
-            if missed && pointer {
-                chain.events.extend(culprit.take());
-                missed = false;
+            let pointer = match (&state, origin) {
+                (Some(state), _) => Some(is_pointer(state)),
+                // Before Linux 5.18: what is loaded from memory may be one, a constant is none, a copy is what it copies.
+                (None, Origin::New) => Some(code.contains("= *(") || code.contains("map[")),
+                (None, Origin::Copy(_) | Origin::Changed(_)) => None,
+            };
+            match pointer {
+                Some(true) if missed => {
+                    chain.events.extend(culprit.take());
+                    missed = false;
+                }
+                // What stands before is a copy of what it is now, so later calls are not to blame.
+                Some(_) => culprit = None,
+                None => {}
             }
-            // What stands before is a copy of what it is now, so later calls are not to blame.
-            culprit = None;
             chain.events.push(Event {
                 line: step.line,
                 state,
@@ -153,6 +161,10 @@ fn chain(lines: &[&str], at: usize, register: u32, question: &Question) -> Chain
             }
         } else if is_call(code) {
             if let Place::Register(0..=5) = place {
+                if missed && place == Place::Register(0) && state.as_deref().is_none_or(is_pointer)
+                {
+                    chain.events.extend(culprit.take());
+                }
                 chain.events.push(Event {
                     line: step.line,
                     state,

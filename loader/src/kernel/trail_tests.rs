@@ -189,6 +189,20 @@ fn an_older_kernels_log_has_instructions_without_states() {
         "0: (61) r2 = *(u32 *)(r1 +0)\n1: (07) r2 += 4\n2: (71) r1 = *(u8 *)(r2 +0)\nR2 offset is outside of the packet\n",
         &["0: (61) r2 = *(u32 *)(r1 +0)", "1: (07) r2 += 4"],
     );
+    // 5.10
+    check(
+        "10: (85) call bpf_sk_lookup_tcp#84\n11: (bf) r6 = r0\n14: (85) call bpf_sk_release#86\n15: (bf) r1 = r6\n16: (85) call bpf_sk_release#86\nR1 type=inv expected=sock_common, sock\n",
+        &[
+            "10: (85) call bpf_sk_lookup_tcp#84",
+            "11: (bf) r6 = r0",
+            "14: (85) call bpf_sk_release#86 -> R6 is no pointer from here on",
+            "15: (bf) r1 = r6",
+        ],
+    );
+    check(
+        "0: (b7) r6 = 8\n1: (85) call bpf_sk_release#86\n2: (71) r1 = *(u8 *)(r6 +0)\nR6 invalid mem access 'inv'\n",
+        &["0: (b7) r6 = 8"],
+    );
 }
 
 #[test]

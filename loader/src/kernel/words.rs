@@ -143,6 +143,10 @@ const OTHER_HELPER: &str =
     "take a helper that this type has (bpf-helpers(7)), or a program of a type that has this one";
 const NO_ATOMIC: &str =
     "count in a map's value; in the packet, read, add and write are enough: no other CPU has it";
+const TAIL_CALL: (&str, &str) = (
+    "bpf_tail_call works on maps of the type prog_array only",
+    "define the map with the type BPF_MAP_TYPE_PROG_ARRAY",
+);
 const WHOLE: &str = "keep pointers out of 32-bit integers: `unsigned long`, or usize";
 const UNLOCK: &str = "call bpf_spin_unlock on every path";
 
@@ -216,8 +220,8 @@ const ROWS: &[Row] = rows! {
     "program of this type cannot use helper *#*" => usual("{type} programs may not call {0}, at least on this kernel", OTHER_HELPER);
     "cannot call GPL-restricted function from non-GPL compatible program" => usual("the helper is for programs under a GPL-compatible license, and what the object's license section names is none", "name one, if that is what it is: `GPL`, `Dual MIT/GPL`, `Dual BSD/GPL`");
     "cannot pass map_type * into func *#*" => Words::Computed(computed::wrong_map);
-    "expected prog array map for tail call" => usual("bpf_tail_call works on maps of the type prog_array only", "define the map with the type BPF_MAP_TYPE_PROG_ARRAY");
-    "kernel subsystem misconfigured verifier" => means("the helper does not work on what is passed to it, such as bpf_tail_call on a map that is no prog_array");
+    "expected prog array map for tail call" => usual(TAIL_CALL.0, TAIL_CALL.1);
+    "kernel subsystem misconfigured verifier" => Words::Computed(computed::misconfigured);
     "Global function * doesn't return scalar" => usual("{0} is global, so it is verified for itself and must return an integer", "make it static (in Rust: don't export it)");
     "Caller passes invalid args into func#*" => usual("a global function is verified for itself, by its BTF prototype, and this call passes something else", "make it static (in Rust: don't export it): it is then verified with what is passed");
     "arg#* expected pointer to ctx, but got *" => means("an argument of a global function is declared as the context, and gets {1}");
@@ -235,10 +239,11 @@ const ROWS: &[Row] = rows! {
     "R* cannot write into *" => means("R{0} points to memory that may only be read ({1})");
     "cannot write into packet" => means("{type} programs may not write to the packet directly");
     "helper call might sleep in" => when(may_be_sleepable, "the helper can sleep, and this program is not declared to", SLEEPABLE);
+    "sleepable helper * in non-sleepable prog" => when(may_be_sleepable, "the helper can sleep, and this program is not declared to", SLEEPABLE);
     "program must be sleepable to call sleepable kfunc *" => when(may_be_sleepable, "{0} can sleep, and this program is not declared to", SLEEPABLE);
     // Return values.
-    "At callback return the register R0 has * should have been in *" => usual("a callback returns 0 to go on or 1 to stop, and what this one returns is not always in {1}", "return 0 or 1 on every path");
-    "At * the register R0 has * should have been in *" => usual("the value returned at {0} is not always in {2}, which is all that {type} programs may return there", "return one of those on every path");
+    "At callback return the register R0 has * should have been in *" => Words::Computed(computed::callback);
+    "At * the register R0 has * should have been in *" => Words::Computed(computed::returned);
     // Records, instructions and kinds of memory that this kernel wants or lacks.
     "missing btf func_info" => usual("the program calls functions of the kernel or passes them on, and came without BTF for its own", "compile it with -g");
     "BPF_* uses reserved fields" => usual("this kernel does not know this form of a BPF_{0} instruction: it is older than the instruction set the program was compiled for", OLDER_CODE);
@@ -247,6 +252,7 @@ const ROWS: &[Row] = rows! {
     "unrecognized bpf_ld_imm64 insn" => means("this kernel does not know this kind of constant: the address of a function, as a callback, needs Linux 5.13");
     "Arg#* type * in *() is not supported yet*" => means("`{2}` is verified alone, and this kernel knows no pointer arguments of global functions (Linux 5.13)");
     "Expected an initialized dynptr as arg #*" => usual("an argument is no dynptr that a helper has set up, or no longer one", "check what bpf_dynptr_from_… returned before the first use");
+    "Expected an initialized dynptr as R*" => usual("an argument is no dynptr that a helper has set up, or no longer one", "check what bpf_dynptr_from_… returned before the first use");
     "cannot overwrite referenced dynptr" => means("a dynptr that holds a record is set up again, or written over");
     "Dynptr has to be an uninitialized dynptr" => means("a dynptr that is in use is set up again");
     "addr_space_cast insn can only be used in a program that has an associated arena" => usual("the program uses arena pointers and refers to no arena map", "use the map's address (`&arena`) somewhere in the program");

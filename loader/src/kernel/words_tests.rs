@@ -162,8 +162,19 @@ const CASES: &[Case] = &[
     (XDP, "", "expected prog array map for tail call",
         "bpf_tail_call works on maps of the type prog_array only | define the map with the type BPF_MAP_TYPE_PROG_ARRAY"),
     // 5.10
-    (XDP, "", "kernel subsystem misconfigured verifier",
-        "the helper does not work on what is passed to it, such as bpf_tail_call on a map that is no prog_array"),
+    (XDP, "3: (85) call bpf_tail_call#12", "kernel subsystem misconfigured verifier",
+        "bpf_tail_call works on maps of the type prog_array only | define the map with the type BPF_MAP_TYPE_PROG_ARRAY"),
+    (XDP, "3: (85) call bpf_other#12", "kernel subsystem misconfigured verifier",
+        "the helper does not work on what is passed to it"),
+    // 7.3
+    (ProgramType::KPROBE, "", "sleepable helper bpf_copy_from_user#148 in non-sleepable prog",
+        "the helper can sleep, and this program is not declared to | declare it sleepable: SEC(\"fentry.s/…\"), SEC(\"lsm.s/…\") or SEC(\"uprobe.s/…\")"),
+    // 7.3
+    (XDP, "", "Expected an initialized dynptr as R1",
+        "an argument is no dynptr that a helper has set up, or no longer one | check what bpf_dynptr_from_… returned before the first use"),
+    // 5.10
+    (XDP, "10: (b7) r1 = 0\n11: (79) r2 = *(u64 *)(r1 +0)", "R1 invalid mem access 'inv'",
+        "R1 is NULL on this path | leave the path on which it is NULL"),
     (XDP, "", "Global function g() doesn't return scalar. Only those are supported.\nCaller passes invalid args into func#1 ('g')",
         "g() is global, so it is verified for itself and must return an integer | make it static (in Rust: don't export it)"),
     (XDP, "", "R1 type=ctx expected=fp\nCaller passes invalid args into func#1 ('h')",
@@ -218,12 +229,12 @@ const CASES: &[Case] = &[
         "a callback returns 0 to go on or 1 to stop, and what this one returns is not always in [0, 1] | return 0 or 1 on every path"),
     // 6.1
     (XDP, "", "At callback return the register R0 has value (0x0; 0xffffffff) should have been in (0x0; 0x1)",
-        "a callback returns 0 to go on or 1 to stop, and what this one returns is not always in (0x0; 0x1) | return 0 or 1 on every path"),
+        "a callback returns 0 to go on or 1 to stop, and what this one returns is not always in [0, 1] | return 0 or 1 on every path"),
     (ProgramType::CGROUP_SOCK, "", "At program exit the register R0 has smin=5 smax=5 should have been in [0, 1]",
         "the value returned at program exit is not always in [0, 1], which is all that cgroup_sock programs may return there | return one of those on every path"),
     // 5.10
     (ProgramType::CGROUP_SOCK, "", "At program exit the register R0 has value (0x5; 0x0) should have been in (0x0; 0x1)",
-        "the value returned at program exit is not always in (0x0; 0x1), which is all that cgroup_sock programs may return there | return one of those on every path"),
+        "the value returned at program exit is not always in [0, 1], which is all that cgroup_sock programs may return there | return one of those on every path"),
     (XDP, "", "missing btf func_info",
         "the program calls functions of the kernel or passes them on, and came without BTF for its own | compile it with -g"),
     // 5.10, given a fetching atomic

@@ -38,7 +38,12 @@ pub fn build(cases: &[Case], folder: &Path) -> Result<()> {
         let maker = match case.compiler {
             Compiler::Clang | Compiler::OldClang => shared,
             Compiler::Rustc => {
-                linker.max(newest(&case.source.with_extension("")).unwrap_or(linker))
+                let beside = [
+                    case.source.with_extension(""),
+                    case.source.with_file_name("include"),
+                ];
+                let newest = beside.iter().filter_map(|folder| newest(folder).ok()).max();
+                linker.max(newest.unwrap_or(linker))
             }
         };
         let source = modified(&case.source)?.max(maker);

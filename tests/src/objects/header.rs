@@ -18,7 +18,7 @@ pub struct MapLine {
 }
 
 /// The cases of a source: one for each build.
-pub(super) fn cases(path: &Path, text: &str) -> Result<Vec<Case>> {
+pub(crate) fn cases(path: &Path, text: &str) -> Result<Vec<Case>> {
     let directives = || {
         let lines = text.lines().skip_while(|line| line.starts_with("//!"));
         lines.map_while(|line| line.strip_prefix("// "))

@@ -1,6 +1,8 @@
 //! Words that depend on numbers, registers or the trail: what a row of the table cannot say by itself.
 
-use super::{BOUND, Found, InWords, NULL_CHECK, OWN_MEMORY, WHOLE, below_the_stack, matches};
+use super::{
+    BOUND, Found, InWords, NULL_CHECK, OWN_MEMORY, TAIL_CALL, WHOLE, below_the_stack, matches,
+};
 use crate::kernel::summary::code_of;
 use crate::kernel::trail;
 use crate::uapi::{MapType, ProgramType};
@@ -87,7 +89,12 @@ pub(super) fn packet(f: &Found<'_>) -> InWords {
 pub(super) fn not_a_pointer(f: &Found<'_>) -> InWords {
     let register = f.part(0);
     let null = [format!("R{register}=0"), format!("R{register}=inv0")];
-    if f.summary.state.iter().any(|state| null.contains(state)) {
+    // Where the log has no states, the last step may still be the constant 0.
+    let set = |line: &str| line.ends_with(&format!(") r{register} = 0"));
+    let last = f.summary.trail.last();
+    if f.summary.state.iter().any(|state| null.contains(state))
+        || last.is_some_and(|moment| moment.state.is_none() && set(&moment.line))
+    {
         let cure = "leave the path on which it is NULL";
         return say(format!("R{register} is NULL on this path"), Some(cure));
     }
@@ -249,6 +256,53 @@ fn after(call: &str) -> String {
             "read data and data_end from the context again after {call}, and compare them again"
         ),
     }
+}
+
+/// Kernels before 6.17 say no more when a tail call's map is of another type.
+pub(super) fn misconfigured(f: &Found<'_>) -> InWords {
+    let insn = f.summary.insn_line.as_deref().unwrap_or_default();
+    if insn.contains("call bpf_tail_call#") {
+        return say(TAIL_CALL.0, Some(TAIL_CALL.1));
+    }
+    say("the helper does not work on what is passed to it", None)
+}
+
+pub(super) fn callback(f: &Found<'_>) -> InWords {
+    say(
+        format!(
+            "a callback returns 0 to go on or 1 to stop, and what this one returns is not always in {}",
+            range(f.part(1))
+        ),
+        Some("return 0 or 1 on every path"),
+    )
+}
+
+pub(super) fn returned(f: &Found<'_>) -> InWords {
+    say(
+        format!(
+            "the value returned at {} is not always in {}, which is all that {} programs may return there",
+            f.part(0),
+            range(f.part(2)),
+            f.program_type
+        ),
+        Some("return one of those on every path"),
+    )
+}
+
+/// Kernels before 6.8 give a range as known bits and a mask of the unknown ones: `(0x0; 0x1)` is [0, 1] (struct tnum).
+fn range(text: &str) -> String {
+    let bits = |text: &str| {
+        let (value, mask) = text
+            .strip_prefix("(0x")?
+            .strip_suffix(')')?
+            .split_once("; 0x")?;
+        let value = u64::from_str_radix(value, 16).ok()?;
+        let mask = u64::from_str_radix(mask, 16).ok()?;
+        // Only where the unknown bits are the low ones is every number between possible.
+        let low = mask.checked_add(1)?.is_power_of_two() && value & mask == 0;
+        low.then(|| format!("[{value}, {}]", value | mask))
+    };
+    bits(text).unwrap_or_else(|| text.to_string())
 }
 
 /// Kernels before 5.12 don't say whether it is read or written.

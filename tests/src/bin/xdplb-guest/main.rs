@@ -4,6 +4,7 @@
 //!
 //! Every line that it prints is `xdplb-guest: WORD…`; the last is `passed` or `failed`.
 
+mod gallery;
 mod leftovers;
 mod machine;
 mod ours;
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
 fn on_the_host() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let done = match &words[..] {
-        [word, folder] if word == "pack" => set::pack(Path::new(folder)),
+        [word, folder] if word == "pack" => pack(Path::new(folder)),
         _ => {
             eprintln!(
                 "error: xdplb-guest: this is the first process of a test machine\n  try:  cargo xtask kernels"
@@ -54,6 +55,12 @@ fn on_the_host() -> ExitCode {
     }
 }
 
+/// What the image needs beside programs and modules, a folder each.
+fn pack(folder: &Path) -> Result<()> {
+    set::pack(&folder.join("objects"))?;
+    gallery::pack(&folder.join("gallery"))
+}
+
 fn run() -> Result<()> {
     machine::mount_all()?;
     machine::insert_modules(Path::new("/modules"))?;
@@ -65,5 +72,6 @@ fn run() -> Result<()> {
         ours::check(mode).with_context(|| format!("our program, {name}"))?;
         println!("xdplb-guest: tried our program, {name}: forwards");
     }
-    set::check().context("the object set")
+    set::check().context("the object set")?;
+    gallery::check().context("the gallery")
 }
