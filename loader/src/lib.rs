@@ -36,6 +36,7 @@ pub mod kernel;
 pub mod load;
 pub mod netlink;
 pub mod object;
+pub mod page;
 pub mod story;
 pub mod uapi;
 pub mod witness;

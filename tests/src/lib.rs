@@ -2,6 +2,7 @@
 
 pub mod balancer;
 pub mod bpffs;
+pub mod browser;
 pub mod client;
 pub mod content;
 pub mod damage;

@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 
 use super::{clean, pager, remark, say_json};
 use crate::load::{Observer, Step, VerifierLogs};
+use crate::page;
 use crate::story::{self, Colour, Recorder, Story};
 
 /// How much is told, and where.
@@ -21,10 +22,12 @@ pub(super) enum Explain {
     Full,
     /// Every byte as JSON: into a file, or on standard output.
     Json(Option<PathBuf>),
+    /// All of it as one page.
+    Html(PathBuf),
 }
 
 /// What a value of the option may be.
-pub(super) const LEVELS: &str = "short|full|json[:FILE]";
+pub(super) const LEVELS: &str = "short|full|json[:FILE]|html:FILE";
 
 impl FromStr for Explain {
     type Err = String;
@@ -35,7 +38,8 @@ impl FromStr for Explain {
             None if text == "full" => Ok(Explain::Full),
             None if text == "json" => Ok(Explain::Json(None)),
             Some(("json", file)) if !file.is_empty() => Ok(Explain::Json(Some(file.into()))),
-            _ => Err("none of short, full, json, json:FILE".into()),
+            Some(("html", file)) if !file.is_empty() => Ok(Explain::Html(file.into())),
+            _ => Err("none of short, full, json, json:FILE, html:FILE".into()),
         }
     }
 }
@@ -47,6 +51,7 @@ impl fmt::Display for Explain {
             Explain::Full => f.write_str("full"),
             Explain::Json(None) => f.write_str("json"),
             Explain::Json(Some(file)) => write!(f, "json:{}", file.display()),
+            Explain::Html(file) => write!(f, "html:{}", file.display()),
         }
     }
 }
@@ -56,14 +61,14 @@ impl Explain {
     pub(super) fn wants_story(&self) -> bool {
         match self {
             Explain::Short => false,
-            Explain::Full | Explain::Json(_) => true,
+            Explain::Full | Explain::Json(_) | Explain::Html(_) => true,
         }
     }
 
     /// Whether standard output stays a command's own. What is told there says more than the command's data would.
     pub(super) fn leaves_stdout(&self) -> bool {
         match self {
-            Explain::Short | Explain::Json(Some(_)) => true,
+            Explain::Short | Explain::Json(Some(_)) | Explain::Html(_) => true,
             Explain::Full | Explain::Json(None) => false,
         }
     }
@@ -81,6 +86,9 @@ impl Explain {
                 let mut text = serde_json::to_vec(stories)?;
                 text.push(b'\n');
                 std::fs::write(path, text).with_context(|| path.display().to_string())
+            }
+            Explain::Html(path) => {
+                page::write(stories, path).with_context(|| path.display().to_string())
             }
         }
     }
@@ -181,13 +189,13 @@ mod tests {
 
     #[test]
     fn levels_are_read_and_written() {
-        for text in ["short", "full", "json", "json:story.json"] {
+        for text in ["short", "full", "json", "json:story.json", "html:page.html"] {
             assert_eq!(text.parse::<Explain>().unwrap().to_string(), text);
         }
-        for text in ["", "long", "json:", "html", "html:page.html", "short:x"] {
+        for text in ["", "long", "json:", "html", "html:", "short:x"] {
             assert_eq!(
                 text.parse::<Explain>(),
-                Err("none of short, full, json, json:FILE".into()),
+                Err("none of short, full, json, json:FILE, html:FILE".into()),
                 "{text}"
             );
         }

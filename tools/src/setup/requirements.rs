@@ -88,6 +88,12 @@ pub const ALL: &[Requirement] = &[
         need: Need::Test,
     },
     Requirement {
+        sign: Sign::Program("chromium"),
+        package: "chromium",
+        why: "tests: the page of --explain=html in a browser",
+        need: Need::Test,
+    },
+    Requirement {
         sign: Sign::Program("xz"),
         package: "xz-utils",
         why: "tests: unpacks the modules of other kernels",
