@@ -1,6 +1,7 @@
 //! The end-to-end tests: what they share. The tests themselves are in `tests/tests`.
 
 pub mod balancer;
+pub mod book;
 pub mod bpffs;
 pub mod browser;
 pub mod client;

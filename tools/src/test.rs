@@ -129,7 +129,7 @@ fn is_test(file: &Path) -> bool {
 /// Tests of real bytecode and real packets: those of the package `tests`, of which only the model's run
 /// on the host, and every file under a tests/ folder whose first words say that it needs root.
 fn needs_root(test: &Executable) -> bool {
-    let on_host = ["model", "properties"].contains(&&*test.target);
+    let on_host = ["model", "properties", "pages"].contains(&&*test.target);
     let end_to_end = test.package == "xdplb-tests" && !on_host;
     let says_so = || fs::read_to_string(&test.source).is_ok_and(|text| says_needs_root(&text));
     test.kind == "test" && (end_to_end || says_so())
