@@ -4,6 +4,7 @@
 //! none of the other crates, so it compiles in seconds on a machine where they cannot be built yet.
 
 mod bench;
+mod book;
 mod bpf;
 mod build;
 mod compare;
@@ -62,6 +63,8 @@ enum Task {
     },
     /// Load the object set by us, by libbpf and by aya, and print who loads what
     Compare,
+    /// The book as a web site, by mdBook, which is built under target/ the first time
+    Book,
     /// Check the layering of the crates and the form of the files
     Tidy,
     /// The part of `demo` that needs root
@@ -96,6 +99,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Bench { part } => bench::bench(part.as_deref()),
         Task::Kernels { names } => kernels::kernels(&names),
         Task::Compare => compare::compare(),
+        Task::Book => book::book(),
         Task::Tidy => tidy::tidy(),
         Task::DemoStage { binary } => demo::stage::play(&binary),
         Task::CheckPrivilege => privilege::check(),

@@ -16,6 +16,18 @@ pub struct File {
     text: String,
 }
 
+impl File {
+    /// Its path as seen from the root.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// What it says.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
 /// Something that is not as it should be.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -72,10 +84,12 @@ fn findings(files: &[File]) -> Vec<Finding> {
         .collect()
 }
 
-const KINDS: [&str; 9] = ["rs", "toml", "md", "sh", "py", "json", "c", "h", "yml"];
+const KINDS: [&str; 10] = [
+    "rs", "toml", "md", "sh", "py", "json", "c", "h", "yml", "svg",
+];
 
 /// The text files below `root`, apart from what is built and what git keeps for itself.
-fn files(root: &Path) -> Result<Vec<File>> {
+pub fn files(root: &Path) -> Result<Vec<File>> {
     let mut found = Vec::new();
     let mut open = vec![root.to_owned()];
     while let Some(folder) = open.pop() {
