@@ -1,10 +1,15 @@
 //! Every command of the book and of the other pages, run as a reader runs it; what it prints is held against the page. Needs root.
 
 use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use xdplb_tests::book::session::Session;
 use xdplb_tests::book::{Kind, Page, links, pages};
+use xdplb_tests::run;
 
 /// Plays pages in order in one session.
 fn play(pages: &[&Page]) -> Result<()> {
@@ -78,6 +83,45 @@ fn what_is_not_run_says_why() -> Result<()> {
                 "{place}: commands in a block that is not `console`"
             );
         }
+    }
+    Ok(())
+}
+
+/// The instances of the kernel's trace and the folders that a script makes bear its process's number.
+fn left_behind(pid: u32) -> Vec<String> {
+    let name = format!("xdplb-trap-{pid}");
+    let folders = ["/tmp", "/sys/kernel/tracing/instances"];
+    let entries = folders
+        .into_iter()
+        .filter_map(|folder| std::fs::read_dir(folder).ok());
+    let paths = entries
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path().display().to_string());
+    paths.filter(|path| path.contains(&name)).collect()
+}
+
+#[test]
+fn an_interrupted_script_leaves_nothing_behind() -> Result<()> {
+    let session = Session::new()?;
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let mut script = session.command("docs/book/traps/bulk-tx.sh");
+        let mut child = script.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let pid = child.id();
+        let end = Instant::now() + Duration::from_secs(60);
+        while left_behind(pid).len() < 2 {
+            ensure!(Instant::now() < end, "the script makes nothing");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        kill(Pid::from_raw(i32::try_from(pid)?), signal)?;
+        let status = run::wait(&mut child, Duration::from_secs(60))?;
+        let code = status.and_then(|status| status.code());
+        ensure!(code == Some(128 + signal as i32), "{signal}: {code:?}");
+        ensure!(
+            left_behind(pid).is_empty(),
+            "{signal}: {:?}",
+            left_behind(pid)
+        );
     }
     Ok(())
 }

@@ -19,20 +19,23 @@ if [ "${TRAP_FOLDER-}" = "" ]; then
         command -v "$program" >/dev/null || fail "the command \`$program\` is missing" "try: cargo xtask setup, and the book's first chapter"
     done
     [ -d /sys/kernel/tracing/instances ] || fail "no tracefs at /sys/kernel/tracing" "try: mount -t tracefs tracefs /sys/kernel/tracing"
-    TRAP_FOLDER=$(mktemp -d "/tmp/xdplb-trap-$$-XXXXXX")
+    # What cleans up is there before there is anything to clean up.
     TRAP_TRACE=/sys/kernel/tracing/instances/xdplb-trap-$$
-    mkdir "$TRAP_TRACE"
-    export TRAP_FOLDER TRAP_TRACE
     inside=
     clean() {
-        [ "$inside" = "" ] || kill "$inside" 2>/dev/null || true
+        # unshare ignores what is milder; its child, the first process inside, dies with it, and takes the others along.
+        [ "$inside" = "" ] || kill -KILL "$inside" 2>/dev/null || true
         wait 2>/dev/null || true
-        rmdir "$TRAP_TRACE" 2>/dev/null || { sleep 0.2; rmdir "$TRAP_TRACE"; }
-        rm -rf "$TRAP_FOLDER"
+        # It is busy until the last reader has closed its file.
+        [ ! -d "$TRAP_TRACE" ] || rmdir "$TRAP_TRACE" 2>/dev/null || { sleep 0.2; rmdir "$TRAP_TRACE"; }
+        rm -rf "/tmp/xdplb-trap-$$"-*
     }
     trap clean EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
+    TRAP_FOLDER=$(mktemp -d "/tmp/xdplb-trap-$$-XXXXXX")
+    mkdir "$TRAP_TRACE"
+    export TRAP_FOLDER TRAP_TRACE
     # In the background, since a shell hears a signal only while it waits.
     unshare --mount --net --pid --fork --kill-child --mount-proc "$0" "$@" &
     inside=$!

@@ -155,16 +155,22 @@ impl Session {
         }
     }
 
+    /// A command as the reader would start it: in the checkout, with the two programs in the PATH.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        let bin = self.path("bin").display().to_string();
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{bin}:{path}"));
+        command.current_dir(self.checkout());
+        command
+    }
+
     fn shell(&self, script: &str) -> Result<()> {
         let file = self.path("script");
         std::fs::write(&file, script)?;
-        let mut command = Command::new("unshare");
+        let mut command = self.command("unshare");
         command.args(["--mount", "--net", "--pid", "--fork", "--kill-child"]);
         command.args(["--mount-proc", "bash"]).arg(&file);
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let mut places = vec![self.path("bin")];
-        places.extend(std::env::split_paths(&path));
-        command.env("PATH", std::env::join_paths(places)?);
         command.env("SESSION_FOLDER", self.checkout());
         // Pages show what a terminal without colours shows.
         command.env("LC_ALL", "C.UTF-8").env("NO_COLOR", "1");
