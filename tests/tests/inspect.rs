@@ -2,6 +2,7 @@
 //! compile, and each struct has the size, each member the place, that BTF says. Needs clang and rustc.
 
 use std::fmt::Write;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -154,7 +155,8 @@ fn declarations_in_rust_compile_and_lie_where_btf_says() -> Result<()> {
             Some(claims)
         })?;
         let out = folder.path().join("out.rmeta");
-        let mut rustc = Command::new("rustc");
+        // The one that built this test: root has another PATH.
+        let mut rustc = Command::new(Path::new(env!("CARGO")).with_file_name("rustc"));
         rustc.args(["--crate-type", "lib", "--edition", "2024", "-A", "warnings"]);
         rustc.args(["--emit", "metadata", "-o"]).arg(&out);
         let file = format!("{}.rs", name.replace(['.', '-'], "_"));
