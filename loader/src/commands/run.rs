@@ -34,6 +34,9 @@ use crate::object::Spec;
 
 /// Balances until a signal comes; with `--dry-run`, says what it would do; with `--check`, whether its file is right.
 pub(super) fn run(args: &RunArgs) -> Result<()> {
+    if let (Some(Explain::Json(None)), false) = (&args.explain, args.dry_run) {
+        return Err(UsageError(NO_FILE.into()).into());
+    }
     let source = Source::of(args);
     if let (true, Some(file)) = (args.check, source.path()) {
         say(format_args!("{}", source::check(file, args.listen)?));
@@ -57,9 +60,6 @@ pub(super) fn run(args: &RunArgs) -> Result<()> {
         machine: Machine::ask(),
         pins: args.pin.clone(),
     };
-    if let (Some(Explain::Json(None)), false) = (&args.explain, args.dry_run) {
-        return Err(UsageError(NO_FILE.into()).into());
-    }
     if args.dry_run {
         return dry_run::print(args, &ground, &device, &read, choice);
     }

@@ -64,6 +64,8 @@ pub(super) struct VerifyArgs {
     kernel: Option<Release>,
 }
 
+const ONE_OUTPUT: &str = "--json and --explain both want standard output\n  try:  --explain=json:FILE, or one of the two";
+
 /// Runs the command; the exit code says whether everything was loaded.
 pub(super) fn verify(args: &VerifyArgs) -> Result<ExitCode> {
     let settings = Settings {
@@ -72,6 +74,9 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<ExitCode> {
         inner: &args.inner,
         values: &args.set,
     };
+    if args.json && !args.explain.as_ref().is_none_or(Explain::leaves_stdout) {
+        return Err(UsageError(ONE_OUTPUT.into()).into());
+    }
     check_settings(args, settings)?;
     if args.dry_run {
         return rehearsal::rehearse(args, settings);

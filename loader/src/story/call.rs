@@ -40,6 +40,20 @@ impl Descriptors {
         self.0.get(&fd).map(|(_, name)| name.as_str())
     }
 
+    /// Says in a netlink message which programs its descriptors are.
+    pub(super) fn name_in(&self, parts: &mut [Part]) {
+        for part in parts {
+            let is_fd = ["IFLA_XDP_FD", "IFLA_XDP_EXPECTED_FD"].contains(&part.name.as_str());
+            if is_fd && let Some(name) = part.value.parse().ok().and_then(|fd| self.name(fd)) {
+                part.words = name.into();
+                if let Some(value) = part.parts.last_mut() {
+                    value.words = name.into();
+                }
+            }
+            self.name_in(&mut part.parts);
+        }
+    }
+
     fn kind(&self, fd: i32) -> KindOfFd {
         self.0.get(&fd).map_or(KindOfFd::Other, |(kind, _)| *kind)
     }

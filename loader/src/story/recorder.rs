@@ -126,7 +126,8 @@ impl Recorder {
                 }
                 Said::Datagram(datagram) => {
                     self.stage = stage.unwrap_or(Stage::Attach);
-                    let told = netlink::datagram(datagram);
+                    let mut told = netlink::datagram(datagram);
+                    self.descriptors.name_in(&mut told.messages);
                     (told.in_a_line(), What::Netlink(told))
                 }
                 Said::Asked { question, answer } => {

@@ -263,6 +263,7 @@ impl Page {
             part.value.as_str(),
             part.words.as_str(),
         ) {
+            (true, "", "") => {}
             (true, value, "") => line += &format!(" = {}", clean(value)),
             (true, value, words) => line += &format!(" = {} ({})", clean(value), clean(words)),
             (false, ..) => line += &format!(", {} bytes", part.width),
