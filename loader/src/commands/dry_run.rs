@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use super::explain::Watch;
+use super::explain::{Explain, Watch};
 use super::source::Read;
 use super::start::first_mode;
 use super::verify::release;
@@ -22,7 +22,7 @@ use crate::balancer::settings::{Settings, Trace};
 use crate::kernel;
 use crate::load::{self, Observer, Step};
 use crate::object::{Freeze, MapPlan, ProgramPlan, Spec};
-use crate::story::Story;
+use crate::story::{CallOf, Foretold, Story};
 
 /// What would be done, as `--json` shows it.
 #[derive(Debug, Default, Serialize)]
@@ -37,7 +37,12 @@ struct DryRun {
     btf_types: usize,
     maps: Vec<PlannedMap>,
     programs: Vec<PlannedProgram>,
-    /// Every command that would be given, and what another kernel would make of it.
+    /// Every command that would be given, with its block of arguments.
+    commands: Vec<CallOf>,
+    /// What the kernel that was asked about would make of it.
+    foretold: Option<Foretold>,
+    /// All of it, for `--explain`.
+    #[serde(skip)]
     story: Option<Story>,
 }
 
@@ -142,9 +147,14 @@ pub(super) fn print(
     }
     dry.story = watch.end(errors);
     if args.json {
+        let story = dry.story.as_ref();
+        dry.foretold = story.and_then(|story| story.foretold.clone());
+        dry.commands = story.map(Story::calls).unwrap_or_default();
         return say_json(&dry);
     }
-    say(format_args!("{}", dry.text()));
+    if args.explain.as_ref().is_none_or(Explain::leaves_stdout) {
+        say(format_args!("{}", dry.text()));
+    }
     match (&args.explain, &dry.story) {
         (Some(explain), Some(story)) => explain.tell(std::slice::from_ref(story)),
         (_, _) => Ok(()),

@@ -40,6 +40,15 @@ pub use recorder::{Recorder, is_done};
 pub use text::{Colour, lack_line, text};
 
 impl Story {
+    /// Its commands.
+    pub fn calls(&self) -> Vec<CallOf> {
+        let calls = self.events.iter().filter_map(|event| match &event.what {
+            What::Call(call) => Some(call.clone()),
+            What::Step { .. } | What::Probe { .. } | What::Netlink(_) => None,
+        });
+        calls.collect()
+    }
+
     /// Its commands, a line each.
     pub fn commands(&self) -> impl Iterator<Item = String> + '_ {
         self.events.iter().filter_map(|event| match &event.what {
