@@ -222,3 +222,38 @@ fn light_and_dark_follow_the_user() -> Result<()> {
     }
     Ok(())
 }
+
+/// The balancer's program has tens of thousands of instructions and hundreds of relocations.
+#[test]
+fn a_large_program_is_drawn_whole_with_its_steps_folded() -> Result<()> {
+    let folder = Folder::new()?;
+    let object = folder.file("balancer.o", xdplb_loader::PROGRAM)?;
+    let path = folder.path().join("page.html");
+    let mut command = Command::new(balancer::binary()?);
+    command.args(["verify", "--dry-run"]);
+    command.arg(format!("--explain=html:{}", path.display()));
+    command.arg(object);
+    let output = run::output(command, Duration::from_secs(60))?;
+    ensure!(output.code == Some(0), "{output:?}");
+    check(
+        &path,
+        WIDE,
+        "const fold = document.querySelector('details.run');
+         fold.open = true;
+         await new Promise((done) => setTimeout(done, 500));
+         const said = Number(fold.querySelector('summary').textContent.replace(/,/g, '').match(/^\\d+/)[0]);
+         rows('object').at(-1).click();
+         const { source, object, relocated } = lit();
+         return { all: rows('object').length > 20000 && rows('object').length === rows('relocated').length,
+             folded: said > 100 && fold.querySelectorAll('.event').length === said,
+             lit: source.length === 1 && object.length > 0 && object.length === relocated.length,
+             none: texts('.panel .none'), ours: rows('source')[0].previousElementSibling.title.endsWith('.rs') };",
+        json!({
+            "all": true,
+            "folded": true,
+            "lit": true,
+            "none": ["Nothing was loaded: this was a dry run.", "Nothing was loaded: this was a dry run."],
+            "ours": true,
+        }),
+    )
+}

@@ -59,7 +59,9 @@ function rows(kind, of) {
     of.lines.forEach((line, index) => {
       if (line.line && !lines.has(key[index])) lines.set(key[index], line);
     });
-    const sorted = [...lines.values()].sort((a, b) => (a.file < b.file ? -1 : a.file > b.file ? 1 : a.line - b.line));
+    // The program's own files come before those of Rust's library.
+    const foreign = (line) => Number(/^\/rustc\/|\/library\/core\//.test(line.file));
+    const sorted = [...lines.values()].sort((a, b) => foreign(a) - foreign(b) || (a.file < b.file ? -1 : a.file > b.file ? 1 : a.line - b.line));
     // Only what lines are indented by beyond their file's least says something.
     const indent = new Map();
     for (const line of sorted.filter((one) => one.text.trim())) {
@@ -118,7 +120,7 @@ function drawPanels() {
     const first = list.querySelector(".row");
     if (first) first.tabIndex = 0;
     list.addEventListener("keydown", move);
-    const heading = make("h3", "", titles[kind][0], make("small", "", `${titles[kind][1]}, ${count}`));
+    const heading = make("h3", "", titles[kind][0], make("small", "", `${titles[kind][1]}, ${count.toLocaleString("en")}`));
     const panel = make("div", "panel", heading, list);
     panel.dataset.kind = kind;
     panels.append(panel);
@@ -323,7 +325,27 @@ function drawEvents() {
   const of = story();
   const stage = of.stages.find((one) => one.stage === chosen.stage);
   at("stage").textContent = stage ? `${stage.title}: ${stage.about}` : "";
-  at("events").replaceChildren(...(stage ? stage.events : []).map((number) => event(of.events[number])));
+  const events = stage ? stage.events.map((number) => of.events[number]) : [];
+  at("events").replaceChildren();
+  for (let from = 0; from < events.length;) {
+    // Large programs have hundreds of steps of one kind in a row.
+    let to = from + 1;
+    while (to < events.length && events[from].kind === "step" && events[to].kind === "step" && events[to].step === events[from].step) to++;
+    const run = events.slice(from, to);
+    at("events").append(...(run.length > MANY ? [folded(run)] : run.map(event)));
+    from = to;
+  }
+}
+
+/** Steps of one kind in a row: more than these are folded. */
+const MANY = 8;
+
+function folded(run) {
+  const element = make("details", "run", make("summary", "", `${many(run.length, "step")} alike, the first: ${run[0].text}`));
+  element.addEventListener("toggle", () => {
+    if (element.open && element.childElementCount === 1) element.append(make("div", "inside", ...run.map(event)));
+  });
+  return element;
 }
 
 function event(one) {
