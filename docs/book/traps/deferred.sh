@@ -6,12 +6,18 @@ network
 
 round() {
     echo "$1"
-    ip netns exec lb timeout 10 python3 "$here/frames.py" checksum veth6 &
+    rm -f "$TRAP_FOLDER/ready"
+    ip netns exec lb python3 "$here/frames.py" checksum veth6 2>"$TRAP_FOLDER/ready" &
     seen=$!
-    sleep 0.3
+    tries=0
+    until grep -qs ready "$TRAP_FOLDER/ready"; do
+        tries=$((tries + 1))
+        [ $tries -lt 200 ] || fail "the listener does not start" "$(cat "$TRAP_FOLDER/ready")"
+        sleep 0.05
+    done
     # Nobody listens there: the first segment is all that is wanted.
     ip netns exec client python3 -c 'import socket; s = socket.socket(); s.settimeout(1); s.connect_ex(("10.0.0.10", 8000))'
-    wait $seen
+    wait $seen || fail "no segment came" "$(cat "$TRAP_FOLDER/ready")"
 }
 
 round "the sender's device computes checksums (a veth says so, and does not)"

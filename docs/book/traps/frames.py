@@ -62,7 +62,8 @@ def ones_complement_sum(data):
 
 def checksum(device):
     listener = packet_socket(device)
-    listener.settimeout(5)
+    listener.settimeout(10)
+    print("ready", file=sys.stderr, flush=True)
     while True:
         frame, _ = listener.recvfrom(65536)
         if frame[12:14] == b"\x08\x00" and frame[23] == 6 and frame[26:30] == bytes([10, 0, 0, 1]):
