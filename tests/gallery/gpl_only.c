@@ -1,5 +1,5 @@
 //! A helper for GPL-compatible programs is called from one that says otherwise.
-// says: the helper is for programs under a GPL-compatible license, and what the object's license section names is none
+// says: the helper is for programs under a GPL-compatible license, and the object's license section names no such license
 // try: name one, if that is what it is: `GPL`, `Dual MIT/GPL`, `Dual BSD/GPL`
 #include "../objects/include/bpf.h"
 

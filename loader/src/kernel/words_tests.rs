@@ -156,7 +156,7 @@ const CASES: &[Case] = &[
     (XDP, "", "program of this type cannot use helper bpf_override_return#58",
         "xdp programs may not call bpf_override_return, at least on this kernel | take a helper that this type has (bpf-helpers(7)), or a program of a type that has this one"),
     (XDP, "", "cannot call GPL-restricted function from non-GPL compatible program",
-        "the helper is for programs under a GPL-compatible license, and what the object's license section names is none | name one, if that is what it is: `GPL`, `Dual MIT/GPL`, `Dual BSD/GPL`"),
+        "the helper is for programs under a GPL-compatible license, and the object's license section names no such license | name one, if that is what it is: `GPL`, `Dual MIT/GPL`, `Dual BSD/GPL`"),
     (XDP, "", "cannot pass map_type 2 into func bpf_redirect_map#51",
         "bpf_redirect_map does not work on maps of the type array"),
     (XDP, "", "expected prog array map for tail call",

@@ -1,14 +1,16 @@
-//! Builds the object set under `target/objects` and prints each object's path: for the tests that then run as root, so
-//! that no file under target/ belongs to root, and for anyone who wants to look at one.
+//! Builds the object set under `target/objects` and the gallery under `target/gallery`, and prints each object's path: for the
+//! tests that then run as root, so that no file under target/ belongs to root, and for anyone who wants to look at one.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use xdplb_tests::objects;
+use anyhow::Result;
+use xdplb_tests::{gallery, objects};
 
 fn main() -> ExitCode {
-    match objects::built() {
-        Ok(built) => {
-            for (_, path) in built {
+    match built() {
+        Ok(paths) => {
+            for path in paths {
                 println!("{}", path.display());
             }
             ExitCode::SUCCESS
@@ -18,4 +20,10 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn built() -> Result<Vec<PathBuf>> {
+    let set = objects::built()?.into_iter().map(|(_, path)| path);
+    let gallery = gallery::built()?.into_iter().map(|(_, path)| path);
+    Ok(set.chain(gallery).collect())
 }
