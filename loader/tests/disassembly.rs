@@ -116,7 +116,7 @@ fn fourth() -> Vec<Insn> {
     insns
 }
 
-/// `may_goto` (6.10); loads and stores with an order (6.15).
+/// `may_goto` (6.9); loads and stores with an order (6.15).
 fn may_goto() -> Vec<Insn> {
     vec![mov(1, 1), i(0xe5, 0, 0, 0, 0), mov(1, 2)]
 }

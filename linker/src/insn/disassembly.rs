@@ -26,7 +26,7 @@ const BPF_NEG: u8 = 0x80;
 const BPF_MOV: u8 = 0xb0;
 /// Arithmetic: change the byte order.
 const BPF_END: u8 = 0xd0;
-/// Jump: the verifier bounds how often (Linux 6.10).
+/// Jump: the verifier bounds how often (Linux 6.9).
 const BPF_JCOND: u8 = 0xe0;
 
 /// `off` of a move: between the address spaces of an arena (Linux 6.9).
