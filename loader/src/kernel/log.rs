@@ -64,7 +64,20 @@ pub(super) fn collect(load: impl FnMut(Buffer<'_>) -> Answer) -> Log {
     collect_at(Level::All, FIRST_SIZE, load)
 }
 
-/// The same for a log of this level, which has room for so many bytes at first.
+/// Only the end of a log, for a program of which the verifier had enough: a million instructions are tens of megabytes that
+/// say one thing over and over, and each larger buffer would be another walk.
+pub(super) fn collect_end(mut load: impl FnMut(Buffer<'_>) -> Answer) -> Log {
+    let mut bytes = vec![0u8; FIRST_SIZE];
+    let mut at = |level, bytes: &mut [u8]| load(Buffer { bytes, level });
+    let mut answer = at(Level::All, &mut bytes);
+    if matches!(answer.result, Err(Errno::ENOSPC)) && answer.true_size == 0 {
+        bytes = vec![0u8; FIRST_SIZE];
+        answer = at(Level::Brief, &mut bytes);
+    }
+    log_of(bytes, answer)
+}
+
+/// The same as [`collect`] for a log of this level, which has room for so many bytes at first.
 pub(super) fn collect_at(
     level: Level,
     first_size: usize,
@@ -124,8 +137,16 @@ mod tests {
 
     /// A kernel whose log would be `long` bytes; `says` whether it tells so, as it does from 6.4.
     fn kernel(long: usize, says: bool) -> (Log, Vec<(usize, Level)>) {
+        kernel_asked_by(|load| collect(load), long, says)
+    }
+
+    fn kernel_asked_by(
+        collect: impl FnOnce(&mut dyn FnMut(Buffer<'_>) -> Answer) -> Log,
+        long: usize,
+        says: bool,
+    ) -> (Log, Vec<(usize, Level)>) {
         let mut asked = Vec::new();
-        let log = collect(|buffer| {
+        let log = collect(&mut |buffer: Buffer<'_>| {
             asked.push((buffer.bytes.len(), buffer.level));
             let long = if buffer.level == Level::Brief {
                 20
@@ -159,6 +180,20 @@ mod tests {
         let sizes: Vec<usize> = asked.iter().map(|&(size, _)| size).collect();
         assert_eq!(sizes, [FIRST_SIZE, FIRST_SIZE * 8, FIRST_SIZE * 64]);
         assert_eq!(log.text.len(), 1_000_000);
+    }
+
+    #[test]
+    fn of_an_endless_log_the_end_is_enough() {
+        let end = |says| kernel_asked_by(|load| collect_end(load), 1 << 30, says);
+        let (log, asked) = end(true);
+        assert_eq!(asked, [(FIRST_SIZE, Level::All)]);
+        assert_eq!(log.text.len(), FIRST_SIZE - 1);
+        let (log, asked) = end(false);
+        assert_eq!(
+            asked,
+            [(FIRST_SIZE, Level::All), (FIRST_SIZE, Level::Brief)]
+        );
+        assert_eq!(log.text.len(), 20);
     }
 
     #[test]

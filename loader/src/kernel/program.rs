@@ -342,7 +342,7 @@ fn diagnose(
             definition.token,
         ));
     }
-    let log = log::collect(|mut log| {
+    let load = |mut log: Buffer<'_>| {
         let mut answer = logged(definition, license, log.again());
         for _ in 0..4 {
             if !matches!(answer.result, Err(Errno::EAGAIN)) {
@@ -351,7 +351,11 @@ fn diagnose(
             answer = logged(definition, license, log.again());
         }
         answer
-    });
+    };
+    let log = match errno {
+        Errno::E2BIG => log::collect_end(load),
+        _ => log::collect(load),
+    };
     let (log, second) = (log.text, log.result);
     match second {
         Ok(fd) => Ok(fd),
