@@ -531,7 +531,7 @@ fn a_program_that_takes_too_long_says_so_with_the_end_of_its_log() {
     assert!(
         support::kernel_version() < (6, 4)
             || text
-                .contains("earlier lines omitted; --verifier-log shows all)\n  try:  bound loops"),
+                .contains("earlier lines omitted; --verifier-log shows them)\n  try:  bound loops"),
         "{text}"
     );
 }

@@ -107,10 +107,10 @@ impl fmt::Display for Rejection {
         write_trail(f, &summary.trail)?;
         match summary.omitted {
             0 => {}
-            1 => write!(f, "\n  (1 earlier line omitted; --verifier-log shows all)")?,
+            1 => write!(f, "\n  (1 earlier line omitted; --verifier-log shows it)")?,
             n => write!(
                 f,
-                "\n  ({n} earlier lines omitted; --verifier-log shows all)"
+                "\n  ({n} earlier lines omitted; --verifier-log shows them)"
             )?,
         }
         match words.and_then(|words| words.cure) {
@@ -191,7 +191,7 @@ processed 2 insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_stat
   what led there:
     prog/src/packet.rs:41: let tos = packet.byte(23)?;
       0: (61) r2 = *(u32 *)(r1 +0)  R2=pkt(r=0)
-  (3 earlier lines omitted; --verifier-log shows all)
+  (3 earlier lines omitted; --verifier-log shows them)
   try:  leave first if `data + 24 > data_end`"
         );
         assert_eq!(rejection.summary.insn, Some(1));
@@ -212,7 +212,7 @@ processed 2 insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_stat
             rejection.to_string(),
             "load program `p`: rejected by the verifier (EACCES)\n  p.c:7: return *p;\n  3: (95) exit\n  R0 !read_ok
   in words: the function ends without a return value on this path
-  (2 earlier lines omitted; --verifier-log shows all)
+  (2 earlier lines omitted; --verifier-log shows them)
   try:  return a value on every path"
         );
     }
@@ -243,7 +243,7 @@ processed 2 insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_stat
   [1] INT (anon) size=4
   [2] PTR a<b> type_id=1 Invalid name
   in words: the name has bytes that this kernel does not take in that place (it takes letters, digits and `_`)
-  (2 earlier lines omitted; --verifier-log shows all)"
+  (2 earlier lines omitted; --verifier-log shows them)"
         );
     }
 }
