@@ -10,6 +10,7 @@ mod unpack;
 
 use crate::privilege::Privilege;
 use crate::run;
+use crate::workspace;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use requirements::Requirement;
@@ -36,6 +37,7 @@ const RUSTUP: Duration = Duration::from_secs(120);
 /// Brings the machine to `need`.
 pub fn setup(need: Need) -> Result<()> {
     run::step("setup");
+    workspace::tag_target()?;
     let packages = requirements::missing(need);
     let components = if need >= Need::Test {
         missing_components()

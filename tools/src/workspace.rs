@@ -25,6 +25,18 @@ pub fn target() -> PathBuf {
     outermost.map_or_else(|| root().join("target"), Path::to_owned)
 }
 
+/// Tags the folder cargo builds in, as cargo does when it makes it, but not when somebody made it before: a CI that brings back what
+/// it kept of an earlier run. Our own builds find the folder by its tag (loader/build.rs).
+pub fn tag_target() -> Result<()> {
+    let tag = target().join("CACHEDIR.TAG");
+    if tag.exists() {
+        return Ok(());
+    }
+    // bford.info/cachedir: these 43 bytes, and whatever follows.
+    let text = "Signature: 8a477f597d28d172789f06886806bc55\n";
+    std::fs::write(&tag, text).with_context(|| tag.display().to_string())
+}
+
 /// The cargo that runs us, at the root. Cargo tells a program that it runs about the package it
 /// belongs to; what is started from here is another package's business, so that is not passed on.
 pub fn cargo() -> Command {
