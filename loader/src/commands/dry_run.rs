@@ -118,7 +118,7 @@ pub(super) fn print(
     };
     let release = release(args.kernel)?;
     let path = args.object.as_deref().unwrap_or(Path::new(""));
-    let mut watch = Watch::of_rehearsal(args.explain.as_ref(), &path.display().to_string());
+    let mut watch = Watch::of_commands(args.explain.as_ref(), &path.display().to_string());
     // What is decided by asking the kernel is decided by its release here.
     let prepare = || ground.prepared(&order, first_mode(choice));
     let spec = kernel::rehearse(release, |_| true, prepare).with_context(object)?;

@@ -145,6 +145,18 @@ impl Watch {
         }
     }
 
+    /// The same without instructions, unless the option shows them.
+    pub(super) fn of_commands(explain: Option<&Explain>, path: &str) -> Self {
+        let watch = Self::of_rehearsal(explain, path);
+        if explain.is_some_and(Explain::wants_story) {
+            return watch;
+        }
+        Watch {
+            recorder: watch.recorder.map(Recorder::without_code),
+            ..watch
+        }
+    }
+
     /// Whether it prints lines while it watches.
     pub(super) fn is_short(&self) -> bool {
         self.short

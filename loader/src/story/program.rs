@@ -38,6 +38,17 @@ impl Sources {
     }
 }
 
+/// The program without what it is made of.
+pub(super) fn named(program: &ProgramPlan) -> ProgramOf {
+    ProgramOf {
+        name: program.name.clone(),
+        section: program.section.clone(),
+        r#type: program_type(program.kind.program_type.0),
+        attach_type: attach_type(program.kind.attach_type.0),
+        ..ProgramOf::default()
+    }
+}
+
 /// The program as it is planned.
 pub(super) fn planned(
     spec: &Spec,
@@ -50,12 +61,8 @@ pub(super) fn planned(
         _ => Vec::new(),
     };
     let mut told = ProgramOf {
-        name: program.name.clone(),
-        section: program.section.clone(),
-        r#type: program_type(program.kind.program_type.0),
-        attach_type: attach_type(program.kind.attach_type.0),
         lines,
-        ..ProgramOf::default()
+        ..named(program)
     };
     let mut changes = Changes {
         plan,

@@ -27,6 +27,8 @@ pub struct Recorder {
     sources: Sources,
     stage: Stage,
     answers: Answers,
+    /// Whether each instruction is told.
+    code: bool,
 }
 
 impl Recorder {
@@ -48,6 +50,15 @@ impl Recorder {
             sources: Sources::default(),
             stage: Stage::Read,
             answers: Answers::Real,
+            code: true,
+        }
+    }
+
+    /// The same without the programs' instructions, for who shows none: of the balancer's program they are a tenth of a second.
+    pub fn without_code(self) -> Self {
+        Self {
+            code: false,
+            ..self
         }
     }
 
@@ -241,7 +252,11 @@ impl Observer for Recorder {
                 plan,
                 program: planned,
             } => {
-                let told = program::planned(spec, plan, planned, &mut self.sources);
+                let told = if self.code {
+                    program::planned(spec, plan, planned, &mut self.sources)
+                } else {
+                    program::named(planned)
+                };
                 self.story
                     .programs
                     .push(numbered(told, plan, &self.story.maps));
