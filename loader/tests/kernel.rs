@@ -94,7 +94,7 @@ fn a_rejected_program_shows_instruction_and_reason() {
         text.contains("\n  invalid access to packet, off=23 size=1"),
         "{text}"
     );
-    assert!(text.contains("--verifier-log shows them)"), "{text}");
+    assert!(text.contains("--verifier-log shows it)"), "{text}");
     let KernelError::Rejected(rejection) = error else {
         panic!("a rejection")
     };
