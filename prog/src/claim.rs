@@ -33,7 +33,9 @@ impl Judged {
     #[inline(always)]
     pub fn of<W: World>(world: &W, slot: &Slot) -> Self {
         let (generation, state) = (slot.generation(), slot.state());
-        let idle = world.now().wrapping_sub(slot.last_seen());
+        // In this order: a packet that comes between the two would make the flow look older than the clock.
+        let seen = slot.last_seen();
+        let idle = world.now().wrapping_sub(seen);
         Self {
             generation,
             state,

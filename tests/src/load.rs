@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
@@ -85,6 +86,17 @@ impl Load {
         threads: usize,
         kept: usize,
     ) -> Result<Self> {
+        Self::paced(namespace, to, threads, kept, Duration::ZERO)
+    }
+
+    /// The same with a pause after each round.
+    pub fn paced(
+        namespace: &Netns,
+        to: impl Into<SocketAddr>,
+        threads: usize,
+        kept: usize,
+        pause: Duration,
+    ) -> Result<Self> {
         let to = to.into();
         let (stop, rounds) = (
             Arc::new(AtomicBool::new(false)),
@@ -108,7 +120,7 @@ impl Load {
                     report.count(Err(error.into()));
                     return report;
                 }
-                work(to, kept, &stop, &rounds, &mut report);
+                work(to, kept, pause, &stop, &rounds, &mut report);
                 report
             }));
         }
@@ -169,6 +181,7 @@ pub fn use_all(connections: &mut [(Answer, Connection)], length: usize) -> Resul
 fn work(
     to: SocketAddr,
     mut kept: Vec<(Answer, Connection)>,
+    pause: Duration,
     stop: &AtomicBool,
     rounds: &AtomicU64,
     report: &mut Report,
@@ -187,6 +200,7 @@ fn work(
         report.opened += 1;
         report.count(once(to, length));
         rounds.fetch_add(1, Ordering::Relaxed);
+        std::thread::sleep(pause);
     }
 }
 
