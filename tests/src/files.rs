@@ -1,9 +1,16 @@
 //! Files of a test: a folder under /tmp that goes with it.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+
+use crate::run;
+
+/// A compiler that takes longer is stuck.
+const LIMIT: Duration = Duration::from_secs(30);
 
 const PREFIX: &str = "xdplb-tests-";
 
@@ -39,6 +46,18 @@ impl Folder {
         let path = self.path.join(name);
         std::fs::write(&path, bytes).with_context(|| path.display().to_string())?;
         Ok(path.display().to_string())
+    }
+
+    /// Compiles a source for BPF, with types; the object's path.
+    pub fn object(&self, name: &str, source: &str) -> Result<String> {
+        let source = self.file(&format!("{name}.c"), source)?;
+        let object = self.path.join(format!("{name}.o"));
+        let mut clang = Command::new("clang");
+        clang.args(["-O2", "-g", "-target", "bpf", "-c", &source, "-o"]);
+        clang.arg(&object);
+        let output = run::output(clang, LIMIT)?;
+        ensure!(output.code == Some(0), "clang: {}", output.stderr);
+        Ok(object.display().to_string())
     }
 }
 

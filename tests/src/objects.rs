@@ -25,7 +25,7 @@ pub mod ours;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 pub use build::{build, compiler};
 pub use header::MapLine;
@@ -162,6 +162,33 @@ pub fn all_in(folder: &Path) -> Result<Vec<Case>> {
     }
     cases.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(cases)
+}
+
+/// Puts sources and their objects into a folder, from where they go into the image of another kernel's machine: the sources,
+/// because their first lines say what to expect.
+pub fn pack<'a>(
+    built: impl IntoIterator<Item = (&'a Case, &'a PathBuf)>,
+    folder: &Path,
+) -> Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    for (case, object) in built {
+        for file in [&case.source, object] {
+            let name = file.file_name().unwrap_or_default();
+            std::fs::copy(file, folder.join(name)).with_context(|| file.display().to_string())?;
+        }
+    }
+    Ok(())
+}
+
+/// An error that names every surprise, where there are any.
+pub fn without_surprises(surprises: &[String]) -> Result<()> {
+    ensure!(
+        surprises.is_empty(),
+        "{} surprises\n{}",
+        surprises.len(),
+        surprises.join("\n")
+    );
+    Ok(())
 }
 
 /// Every case with the path of its object, built where it is not there yet or older than its source.

@@ -33,14 +33,7 @@ SEC("xdp") int xpl_count(struct xdp_md *c) {
 "#;
 
 fn object(folder: &Folder) -> Result<String> {
-    let source = folder.file("told.c", SOURCE)?;
-    let object = folder.path().join("told.o");
-    let mut clang = Command::new("clang");
-    clang.args(["-O2", "-g", "-target", "bpf", "-c", &source, "-o"]);
-    clang.arg(&object);
-    let output = run::output(clang, LIMIT)?;
-    ensure!(output.code == Some(0), "clang: {}", output.stderr);
-    Ok(object.display().to_string())
+    folder.object("told", SOURCE)
 }
 
 fn xdplb(arguments: &[&str]) -> Result<Output> {

@@ -58,16 +58,7 @@ impl Files {
 
     /// Compiles a source; the object's path.
     fn object(&self, name: &str, source: &str) -> Result<String> {
-        let source = self
-            .0
-            .file(&format!("{name}.c"), HEAD.to_owned() + source)?;
-        let object = self.0.path().join(format!("{name}.o"));
-        let mut clang = Command::new("clang");
-        clang.args(["-O2", "-g", "-target", "bpf", "-c", &source, "-o"]);
-        clang.arg(&object);
-        let output = run::output(clang, LIMIT)?;
-        ensure!(output.code == Some(0), "clang: {}", output.stderr);
-        Ok(object.display().to_string())
+        self.0.object(name, &(HEAD.to_owned() + source))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, anyhow, bail};
 
+use super::columns::{aligned, letters};
 use crate::attach::at_hook;
 use crate::balancer::device;
 use crate::balancer::running::{Foreign, Occupant, Running};
@@ -77,28 +78,16 @@ pub(super) const NONE: &str = "No balancer runs on any interface";
 
 /// Words as a column each, right-aligned where they are numbers.
 pub(super) fn table(rows: &[Vec<String>]) -> Result<String> {
-    let Some(columns) = rows.first().map(Vec::len) else {
+    if rows.is_empty() {
         bail!("a table without a head");
-    };
-    let width = |column| {
-        let cells = rows.iter().filter_map(|row| row.get::<usize>(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
+    }
     let number = |column: usize| {
         rows.get(1)
             .and_then(|row| row.get(column))
             .is_some_and(|cell| !cell.is_empty() && cell.bytes().all(|b| b.is_ascii_digit()))
     };
-    let lines = rows.iter().map(|row| {
-        let cells = row.iter().zip(&widths).enumerate();
-        let cells = cells.map(|(column, (cell, width))| match number(column) {
-            true => format!("{cell:>width$}"),
-            false => format!("{cell:<width$}"),
-        });
-        let line = format!("  {}", cells.collect::<Vec<_>>().join("  "));
-        line.trim_end().to_string()
-    });
+    let lines = aligned(rows, number, letters);
+    let lines = lines.iter().map(|line| format!("  {line}"));
     Ok(lines.collect::<Vec<_>>().join("\n"))
 }
 

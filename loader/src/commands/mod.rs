@@ -3,6 +3,7 @@
 mod answer;
 mod apply;
 mod ask;
+mod columns;
 mod command_line;
 mod daemon;
 mod detach;

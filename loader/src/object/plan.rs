@@ -149,6 +149,14 @@ pub enum PatchTarget {
 #[derive(Clone, Debug)]
 pub struct MapFds(Vec<i32>);
 
+impl MapFds {
+    /// What a patch writes.
+    pub fn of(&self, patch: &Patch) -> Option<i32> {
+        let (PatchTarget::Map(map) | PatchTarget::MapValue { map, .. }) = patch.target;
+        self.0.get(map).copied()
+    }
+}
+
 impl MapPlan {
     /// Why it cannot be created: what is wrong with its definition, or with that of the maps in it.
     pub fn broken(&self) -> Option<&ObjectError> {
@@ -195,8 +203,7 @@ impl ProgramPlan {
     pub fn instructions_with(&self, fds: &MapFds, modules: &[i32]) -> Vec<Insn> {
         let mut insns = self.insns.clone();
         for patch in &self.patches {
-            let (PatchTarget::Map(map) | PatchTarget::MapValue { map, .. }) = patch.target;
-            if let (Some(insn), Some(&fd)) = (insns.get_mut(patch.at.0 as usize), fds.0.get(map)) {
+            if let (Some(insn), Some(fd)) = (insns.get_mut(patch.at.0 as usize), fds.of(patch)) {
                 insn.imm = fd;
             }
         }

@@ -110,10 +110,10 @@ pub(super) fn relocated(
     patch: &Patch,
     fds: &MapFds,
 ) {
-    let insns = program.instructions(fds);
-    let Some(step) = step_at(&insns, patch.at) else {
+    let (Some(mut step), Some(fd)) = (step_at(program.unpatched(), patch.at), fds.of(patch)) else {
         return;
     };
+    step.insn.imm = fd;
     let after = code_with(
         step,
         plan_name.map(|name| format!("map[{name}]")).as_deref(),

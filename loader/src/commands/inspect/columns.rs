@@ -1,6 +1,7 @@
 //! PURE: aligned columns, and marks for colours that a terminal gets and a file does not.
 
 use super::super::clean;
+use super::super::columns::aligned;
 
 /// Marks in the text, of Unicode's private area: what they stand for is settled where it is printed.
 pub(super) const HEAD: char = '\u{e000}';
@@ -60,41 +61,20 @@ pub(super) fn cut(name: &str) -> String {
     format!("{start}…")
 }
 
-/// Rows below a head, two spaces in, two between columns. `right` says which columns hold numbers; the last is not padded.
+/// Rows below a head, two spaces in, two between columns. `right` says which columns hold numbers.
 pub(super) fn columns<const N: usize>(
     head: [&str; N],
     right: &[usize],
     rows: &[[String; N]],
 ) -> String {
-    let mut widths = head.map(width);
-    for row in rows {
-        for (width_so_far, cell) in widths.iter_mut().zip(row) {
-            *width_so_far = width(cell).max(*width_so_far);
-        }
-    }
-    let line = |cells: &[String; N]| {
-        let mut line = String::new();
-        for (index, (cell, wide)) in cells.iter().zip(widths).enumerate() {
-            let room = " ".repeat(wide - width(cell));
-            line += "  ";
-            if right.contains(&index) {
-                line += &room;
-                line += cell;
-            } else {
-                line += cell;
-                if index + 1 < N {
-                    line += &room;
-                }
-            }
-        }
-        line.truncate(line.trim_end().len());
-        line + "\n"
+    let mut lines = vec![head.map(str::to_string)];
+    lines.extend_from_slice(rows);
+    let lines = aligned(&lines, |column| right.contains(&column), width);
+    let line = |(number, line): (usize, &String)| match number {
+        0 => mark(DIM, &format!("  {line}")) + "\n",
+        _ => format!("  {line}\n"),
     };
-    let mut text = mark(DIM, line(&head.map(str::to_string)).trim_end()) + "\n";
-    for row in rows {
-        text += &line(row);
-    }
-    text
+    lines.iter().enumerate().map(line).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! PURE: an outcome as two tables, one of maps and one of programs, in aligned columns.
 
 use super::super::clean;
+use super::super::columns::{aligned, letters};
 use super::outcome::{MapOutcome, Outcome, ProgramOutcome};
 
 /// A name longer than this is cut: a hostile file's must not fill the screen.
@@ -104,33 +105,7 @@ fn number(number: u64) -> String {
 fn table<const N: usize>(head: [&str; N], align: [Align; N], rows: Vec<[String; N]>) -> String {
     let mut lines = vec![head.map(str::to_string)];
     lines.extend(rows);
-    let width = |column: usize| {
-        let cells = lines.iter().map(|line| line[column].chars().count());
-        cells.max().unwrap_or(0)
-    };
-    let widths: [usize; N] = std::array::from_fn(width);
-    let mut text = String::new();
-    for (number, line) in lines.iter().enumerate() {
-        if number > 0 {
-            text.push('\n');
-        }
-        for (cell, (width, align)) in line.iter().zip(widths.iter().zip(align)) {
-            let gap = width - cell.chars().count();
-            match align {
-                Left => {
-                    text.push_str(cell);
-                    text.extend(std::iter::repeat_n(' ', gap));
-                }
-                Right => {
-                    text.extend(std::iter::repeat_n(' ', gap));
-                    text.push_str(cell);
-                }
-            }
-            text.push_str("  ");
-        }
-        text.truncate(text.trim_end_matches(' ').len());
-    }
-    text
+    aligned(&lines, |column| align[column] == Right, letters).join("\n")
 }
 
 #[cfg(test)]

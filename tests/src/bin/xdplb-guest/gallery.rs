@@ -1,9 +1,8 @@
 //! The gallery of wrong programs: each through `xdplb-load verify`, and the explanation held against what its source says.
 
-use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use xdplb_tests::gallery::{self, Wrong};
 use xdplb_tests::objects::{self, ours};
 
@@ -14,14 +13,11 @@ const FOLDER: &str = "/gallery";
 
 /// On the host: builds the gallery and puts sources and objects into a folder.
 pub fn pack(folder: &Path) -> Result<()> {
-    fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    for (wrong, object) in gallery::built()? {
-        for file in [&wrong.case.source, &object] {
-            let name = file.file_name().unwrap_or_default();
-            fs::copy(file, folder.join(name)).with_context(|| file.display().to_string())?;
-        }
-    }
-    Ok(())
+    let built = gallery::built()?;
+    objects::pack(
+        built.iter().map(|(wrong, object)| (&wrong.case, object)),
+        folder,
+    )
 }
 
 /// In the guest: all of them; those that are explained otherwise are in the error.
@@ -43,13 +39,7 @@ pub fn check() -> Result<()> {
         }
         Ok(())
     })?;
-    ensure!(
-        surprises.is_empty(),
-        "{} surprises\n{}",
-        surprises.len(),
-        surprises.join("\n")
-    );
-    Ok(())
+    objects::without_surprises(&surprises)
 }
 
 fn one(wrong: &Wrong, kernel: (u32, u32)) -> Result<&str> {

@@ -27,17 +27,10 @@ const FOLDER: &str = "/objects";
 /// XDP_PASS.
 const PASS: u32 = 2;
 
-/// On the host: builds the set and puts sources and objects into a folder, from where they go into the image. The
-/// sources, because their first lines say what to expect.
+/// On the host: builds the set and puts sources and objects into a folder.
 pub fn pack(folder: &Path) -> Result<()> {
-    fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    for (case, object) in objects::built()? {
-        for file in [&case.source, &object] {
-            let name = file.file_name().unwrap_or_default();
-            fs::copy(file, folder.join(name)).with_context(|| file.display().to_string())?;
-        }
-    }
-    Ok(())
+    let built = objects::built()?;
+    objects::pack(built.iter().map(|(case, object)| (case, object)), folder)
 }
 
 /// In the guest: all of them; the ones that surprise are in the error.
@@ -65,13 +58,7 @@ pub fn check() -> Result<()> {
             }
         }
     }
-    ensure!(
-        surprises.is_empty(),
-        "{} surprises\n{}",
-        surprises.len(),
-        surprises.join("\n")
-    );
-    Ok(())
+    objects::without_surprises(&surprises)
 }
 
 /// What became of an object, as a cell of the table.
